@@ -1,0 +1,52 @@
+// The exports of the module, station by station. Only what a thread's TypeScript calls.
+
+// codecs
+export { decodeFlow, decodeFlowGeneric, encodeRequest, natFromReply, peekTuple } from './ctnetlink';
+export { decodeExpect, encodeExpectRequest } from './expect';
+export { frameKind, frameLength, frameLengthStream } from './framing';
+export {
+  decodeSync,
+  decodeSyncExpect,
+  decodeSyncGeneric,
+  encodeSync,
+  encodeSyncExpect,
+  peekSync,
+} from './sync';
+
+// main: batches in, datagrams out
+export { gatherBatch, gatherDatagram, routeFlows, routeMessages, routeRecords } from './batch';
+export { receiveBatch, receiveDatagram, receiverTick } from './receiver';
+export {
+  senderAcknowledged,
+  senderControl,
+  senderControlAgain,
+  senderForget,
+  senderMissed,
+  senderStamp,
+} from './sender';
+
+export { deleteRequests } from './flush';
+
+// shards
+export {
+  shardBulk,
+  shardCommit,
+  shardCommitAgain,
+  shardDump,
+  shardDumpBegin,
+  shardDumpEnd,
+  shardEvents,
+  shardFlush,
+  shardMessages,
+  shardPump,
+  shardQueued,
+  shardReap,
+  shardRequeue,
+  shardSnapshot,
+  snapshotRecord,
+} from './shard';
+
+// for tests and benchmarks: one step at a time
+export { foldV6, hashLow } from './hash';
+export { keyOfTuple, packFlow, reserveParts, unpackFlow } from './record';
+export { addRecord, clearTable, findRecord, removeRecord } from './table';

@@ -1,0 +1,290 @@
+// Receiving datagrams, on main: where each message begins, whether its number is the expected one,
+// and what it asks for. Attributes are not looked at: flow messages go on as a list of addresses.
+// What main must do (send an ACK, forget the resend queue, …) leaves as a list of actions, in the
+// order in which the messages asked. docs/wire-protocol.md, "Receiving".
+
+import {
+  FLAG_HELLO,
+  FLAG_HELLO_BACK,
+  FRAME_TRUNCATED,
+  FRAME_VERSION,
+  KIND_ACK,
+  KIND_BAD,
+  KIND_EXPECT,
+  KIND_FLOW,
+  KIND_NACK,
+  KIND_RESYNC,
+  MSG_EXP_DEL,
+  MSG_CT_DEL,
+  frameFlags,
+  frameFrom,
+  frameKind,
+  frameLength,
+  frameSeq,
+  frameTo,
+  frameType,
+  frameVersion,
+} from './framing';
+import {
+  ACTION_FROM,
+  ACTION_GOT_ACK,
+  ACTION_GOT_HELLO,
+  ACTION_GOT_HELLO_BACK,
+  ACTION_GOT_NACK,
+  ACTION_GOT_RESYNC,
+  ACTION_KIND,
+  ACTION_SEND_ACK,
+  ACTION_SEND_NACK,
+  ACTION_SIZE,
+  ACTION_TO,
+  ACTIONS_MAX,
+  LIST_MAX,
+  MMSG_FLAGS,
+  MMSG_LEN,
+  MMSG_SIZE,
+  MODE_ALARM,
+  MODE_FTFW,
+  MSG_TRUNC,
+  RECEIVER_ACCEPTED,
+  RECEIVER_ACK_FROM,
+  RECEIVER_ACK_FROM_SET,
+  RECEIVER_ACTION_COUNT,
+  RECEIVER_ACTIONS,
+  RECEIVER_BAD_HEADER,
+  RECEIVER_BAD_SIZE,
+  RECEIVER_BAD_TYPE,
+  RECEIVER_BAD_VERSION,
+  RECEIVER_BEFORE,
+  RECEIVER_BYTES,
+  RECEIVER_CUT,
+  RECEIVER_DATAGRAMS,
+  RECEIVER_EXPECT_COUNT,
+  RECEIVER_EXPECTS,
+  RECEIVER_FLOW_COUNT,
+  RECEIVER_FLOWS,
+  RECEIVER_LAST,
+  RECEIVER_LOST,
+  RECEIVER_MALFORMED,
+  RECEIVER_MODE,
+  RECEIVER_SET,
+  RECEIVER_TRUNCATED,
+  RECEIVER_WINDOW,
+  RECEIVER_WINDOW_SIZE,
+} from './layout';
+import { bump } from './table';
+
+const DATAGRAM_MAX: u32 = 65536;
+const SMALLEST_MESSAGE: u32 = 8;
+
+function act(receiver: usize, kind: u32, from: u32, to: u32): void {
+  const n = load<u32>(receiver, RECEIVER_ACTION_COUNT);
+  if (n >= <u32>ACTIONS_MAX) return; // cannot be: the batch loop stops long before
+  const at = <usize>load<u32>(receiver, RECEIVER_ACTIONS) + <usize>n * ACTION_SIZE;
+  store<u32>(at, kind, ACTION_KIND);
+  store<u32>(at, from, ACTION_FROM);
+  store<u32>(at, to, ACTION_TO);
+  store<u32>(receiver, n + 1, RECEIVER_ACTION_COUNT);
+}
+
+function listMessage(receiver: usize, list: usize, count: usize, message: usize): void {
+  const n = load<u32>(receiver + count);
+  store<u32>(<usize>load<u32>(receiver + list) + (<usize>n << 2), <u32>message);
+  store<u32>(receiver + count, n + 1);
+}
+
+// @ts-ignore: decorator
+@inline
+function refuse(receiver: usize, counter: usize): void {
+  bump(receiver + RECEIVER_MALFORMED);
+  bump(receiver + counter);
+}
+
+/**
+ * Walks the datagrams `first` … `count` - 1 of a batch of `struct mmsghdr` at `headers` (payloads at
+ * `slots`, `slotSize` apart). Stops early, after a whole datagram, when the lists must be emptied;
+ * returns the index to go on with.
+ */
+export function receiveBatch(
+  receiver: usize,
+  headers: usize,
+  slots: usize,
+  slotSize: u32,
+  first: u32,
+  count: u32,
+): u32 {
+  let i = first;
+  while (i < count) {
+    const header = headers + <usize>i * MMSG_SIZE;
+    const length = load<u32>(header, MMSG_LEN);
+    // What did not fit its slot is cut anywhere: its whole messages count, the rest is truncated.
+    if (load<u32>(header, MMSG_FLAGS) & MSG_TRUNC) bump(receiver + RECEIVER_CUT);
+    receiveDatagram(receiver, slots + <usize>i * <usize>slotSize, min<u32>(length, slotSize));
+    i++;
+    if (load<u32>(receiver, RECEIVER_ACTION_COUNT) != 0) break;
+    const listed = max<u32>(
+      load<u32>(receiver, RECEIVER_FLOW_COUNT),
+      load<u32>(receiver, RECEIVER_EXPECT_COUNT),
+    );
+    if (listed + DATAGRAM_MAX / SMALLEST_MESSAGE > <u32>LIST_MAX) break;
+  }
+  return i;
+}
+
+/** One datagram: a plain run of messages. */
+export function receiveDatagram(receiver: usize, datagram: usize, length: u32): void {
+  bump(receiver + RECEIVER_DATAGRAMS);
+  store<u64>(receiver, load<u64>(receiver, RECEIVER_BYTES) + <u64>length, RECEIVER_BYTES);
+  const mode = load<u32>(receiver, RECEIVER_MODE);
+  let at = datagram;
+  let remain = length;
+  while (remain > 0) {
+    const size = frameLength(at, remain);
+    if (size < 0) {
+      refuse(receiver, size == FRAME_TRUNCATED ? RECEIVER_TRUNCATED : RECEIVER_BAD_SIZE);
+      return;
+    }
+    if (frameVersion(at) != FRAME_VERSION) refuse(receiver, RECEIVER_BAD_VERSION);
+    else if (mode == MODE_FTFW) receiveTracked(receiver, at);
+    else if (mode == MODE_ALARM) receiveAlarm(receiver, at);
+    else receiveUntracked(receiver, at);
+    at += <usize>size;
+    remain -= <u32>size;
+  }
+}
+
+/** FTFW: every number is accounted for. */
+function receiveTracked(receiver: usize, message: usize): void {
+  const flags = frameFlags(message);
+  const sequence = <u32>frameSeq(message);
+  const windowSize = load<u32>(receiver, RECEIVER_WINDOW_SIZE);
+  if (flags & FLAG_HELLO_BACK) act(receiver, ACTION_GOT_HELLO_BACK, 0, 0);
+  if (flags & FLAG_HELLO) {
+    // The peer started anew: its number counts, whatever it is.
+    act(receiver, ACTION_GOT_HELLO, 0, 0);
+    if (
+      load<u32>(receiver, RECEIVER_ACK_FROM_SET) &&
+      <i32>(sequence - load<u32>(receiver, RECEIVER_ACK_FROM)) < 0
+    ) {
+      store<u32>(receiver, max<u32>(windowSize - 1, 1), RECEIVER_WINDOW);
+      store<u32>(receiver, sequence, RECEIVER_ACK_FROM);
+    }
+  } else if (load<u32>(receiver, RECEIVER_SET)) {
+    const expected = load<u32>(receiver, RECEIVER_LAST) + 1;
+    const ahead = <i32>(sequence - expected);
+    if (ahead < 0) {
+      bump(receiver + RECEIVER_BEFORE);
+      return;
+    }
+    if (ahead > 0) {
+      receiveAfterGap(receiver, message, sequence, expected, windowSize);
+      return;
+    }
+  }
+  if (!digest(receiver, message)) return;
+  if (!load<u32>(receiver, RECEIVER_ACK_FROM_SET)) {
+    store<u32>(receiver, sequence, RECEIVER_ACK_FROM);
+    store<u32>(receiver, 1, RECEIVER_ACK_FROM_SET);
+  }
+  const window = load<u32>(receiver, RECEIVER_WINDOW) - 1;
+  if (<i32>window <= 0) {
+    act(receiver, ACTION_SEND_ACK, load<u32>(receiver, RECEIVER_ACK_FROM), sequence);
+    store<u32>(receiver, windowSize, RECEIVER_WINDOW);
+    store<u32>(receiver, 0, RECEIVER_ACK_FROM_SET);
+  } else {
+    store<u32>(receiver, window, RECEIVER_WINDOW);
+  }
+  accept(receiver, sequence);
+}
+
+/** Numbers expected … sequence - 1 are missing: what came before is acknowledged, they are not. */
+function receiveAfterGap(
+  receiver: usize,
+  message: usize,
+  sequence: u32,
+  expected: u32,
+  windowSize: u32,
+): void {
+  if (!digest(receiver, message)) return;
+  const lost = receiver + RECEIVER_LOST;
+  store<u64>(lost, load<u64>(lost) + <u64>(sequence - expected));
+  if (load<u32>(receiver, RECEIVER_ACK_FROM_SET)) {
+    act(receiver, ACTION_SEND_ACK, load<u32>(receiver, RECEIVER_ACK_FROM), expected - 1);
+  }
+  act(receiver, ACTION_SEND_NACK, expected, sequence - 1);
+  store<u32>(receiver, max<u32>(windowSize - 1, 1), RECEIVER_WINDOW);
+  store<u32>(receiver, sequence, RECEIVER_ACK_FROM);
+  store<u32>(receiver, 1, RECEIVER_ACK_FROM_SET);
+  accept(receiver, sequence);
+}
+
+function accept(receiver: usize, sequence: u32): void {
+  store<u32>(receiver, sequence, RECEIVER_LAST);
+  store<u32>(receiver, 1, RECEIVER_SET);
+  bump(receiver + RECEIVER_ACCEPTED);
+}
+
+/** NOTRACK: numbers are only counted. ACK and NACK have no business here. */
+function receiveUntracked(receiver: usize, message: usize): void {
+  const kind = frameKind(message);
+  if (kind == KIND_ACK || kind == KIND_NACK) {
+    refuse(receiver, RECEIVER_BAD_HEADER);
+    return;
+  }
+  if (!digest(receiver, message)) return;
+  const sequence = <u32>frameSeq(message);
+  if (load<u32>(receiver, RECEIVER_SET)) {
+    const expected = load<u32>(receiver, RECEIVER_LAST) + 1;
+    const ahead = <i32>(sequence - expected);
+    const lost = receiver + RECEIVER_LOST;
+    if (ahead > 0) store<u64>(lost, load<u64>(lost) + <u64>(sequence - expected));
+    else if (ahead < 0) bump(receiver + RECEIVER_BEFORE);
+  }
+  accept(receiver, sequence);
+}
+
+/** ALARM: no control messages, no numbers. Whatever carries a flag is of another mode. */
+function receiveAlarm(receiver: usize, message: usize): void {
+  if (frameFlags(message) != 0) return;
+  const type = frameType(message);
+  if (type > MSG_EXP_DEL) {
+    refuse(receiver, RECEIVER_BAD_TYPE);
+    return;
+  }
+  if (type <= MSG_CT_DEL) listMessage(receiver, RECEIVER_FLOWS, RECEIVER_FLOW_COUNT, message);
+  else listMessage(receiver, RECEIVER_EXPECTS, RECEIVER_EXPECT_COUNT, message);
+  bump(receiver + RECEIVER_ACCEPTED);
+}
+
+/** Hands a message on by its kind; false when it is of no known kind (counted, number not taken). */
+function digest(receiver: usize, message: usize): bool {
+  const kind = frameKind(message);
+  if (kind == KIND_BAD) {
+    refuse(receiver, RECEIVER_BAD_HEADER);
+    return false;
+  }
+  if (kind == KIND_FLOW) {
+    listMessage(receiver, RECEIVER_FLOWS, RECEIVER_FLOW_COUNT, message);
+  } else if (kind == KIND_EXPECT) {
+    listMessage(receiver, RECEIVER_EXPECTS, RECEIVER_EXPECT_COUNT, message);
+  } else if (kind == KIND_ACK) {
+    act(receiver, ACTION_GOT_ACK, <u32>frameFrom(message), <u32>frameTo(message));
+  } else if (kind == KIND_NACK) {
+    act(receiver, ACTION_GOT_NACK, <u32>frameFrom(message), <u32>frameTo(message));
+  } else if (kind == KIND_RESYNC) {
+    act(receiver, ACTION_GOT_RESYNC, 0, 0);
+  }
+  return true;
+}
+
+/** The 1 s tick: what to acknowledge now, as an action; returns 0 when there is nothing. */
+export function receiverTick(receiver: usize): u32 {
+  if (!load<u32>(receiver, RECEIVER_ACK_FROM_SET) || !load<u32>(receiver, RECEIVER_SET)) return 0;
+  act(
+    receiver,
+    ACTION_SEND_ACK,
+    load<u32>(receiver, RECEIVER_ACK_FROM),
+    load<u32>(receiver, RECEIVER_LAST),
+  );
+  store<u32>(receiver, 0, RECEIVER_ACK_FROM_SET);
+  return 1;
+}

@@ -1,0 +1,420 @@
+// The memory of the data path, laid out once at start.
+//
+// Main makes the arena from the limits of the configuration: it knows then how large every slab,
+// ring and list can ever become, so nothing moves and nothing grows afterwards. Address space is
+// cheap: a page that no flow has used yet costs no memory. One WebAssembly memory ends at 4 GiB.
+//
+// The picture of the whole is in assembly/layout.ts, "Memory map".
+
+import { randomFillSync } from 'node:crypto';
+import * as L from '../../assembly/layout.js';
+import { PAGE } from './wasm.js';
+
+export interface ArenaLimits {
+  /** Shards the flows are divided among, at least 1. */
+  shards: number;
+  /** HashLimit: objects in all internal tables, and as many in all external ones. */
+  hashLimit: number;
+  /** ResendQueueSize, in messages. */
+  resendQueueSize: number;
+  /** Most payload bytes in one datagram of the dedicated link. */
+  payloadMax: number;
+  /** SHARD_* option bits every shard runs with. */
+  shardOptions: number;
+  /** MODE_* of the receiver. */
+  mode: number;
+  /** ACKWindowSize, in messages. */
+  ackWindowSize: number;
+  /** First sequence number this node sends. */
+  firstSequence: number;
+}
+
+/** struct mmsghdr[] with one iovec and one payload slot each. */
+export interface MessageVector {
+  headers: number;
+  slots: number;
+  slotSize: number;
+  count: number;
+}
+
+/** A batch of kernel events on its way: where it was received and how it was listed. */
+export interface EventBatch extends MessageVector {
+  flows: number;
+  expects: number;
+  /** Lists per shard, LIST_MAX entries apart. */
+  routed: number;
+  counts: number;
+}
+
+const EVENT_SLOT = 1024; // bytes; the largest event the kernel makes is about 700
+const EVENT_COUNT = 256; // datagrams a recvmmsg
+const LINK_SLOT = 65536; // the largest datagram there is; only touched pages count
+const LINK_COUNT = 256;
+const OUT_SLOTS = 64;
+const SEND_COUNT = 64;
+const SMALLEST_FLOW = 40; // bytes of the smallest flow message
+const IOVEC = 16;
+const FIRST_BUCKETS = 64;
+const DUMP_BUFFER = 65536; // the kernel fills up to 32 KiB when it is offered this much
+const REQUEST_BUFFER = 256 * 1024;
+const REQUEST_COUNT = 256;
+const SNAPSHOT_COUNT = 2048;
+
+/** The limits ask for more than one WebAssembly memory holds. */
+export class ArenaTooLarge extends Error {}
+
+export class Arena {
+  readonly memory: WebAssembly.Memory;
+  readonly bytes: Uint8Array;
+  readonly u32: Uint32Array;
+  readonly i32: Int32Array;
+  readonly u64: BigUint64Array;
+  readonly view: DataView;
+
+  readonly shardBase: number;
+  readonly shardStride: number;
+  readonly shardCapacity: number;
+  readonly rings: number[] = [];
+  readonly batches: EventBatch[] = [];
+  readonly link: MessageVector;
+  /** Lists per shard of sync messages, and their counts. */
+  readonly messageLists: number;
+  readonly messageCounts: number;
+  /** Lists per shard of records to reap or to send again, and their counts. */
+  readonly recordLists: number;
+  readonly recordCounts: number;
+  readonly sender: number;
+  readonly receiver: number;
+  /** Result of listing netlink messages. */
+  readonly gather: number;
+  readonly scratch: number;
+  /** 16 pollfds. */
+  readonly pollfds: number;
+  /** struct mmsghdr[] and iovecs for sending; payloads lie anywhere in the arena. */
+  readonly outgoing: { headers: number; iovecs: number; count: number };
+  /** A datagram of control messages. */
+  readonly control: number;
+  /** A datagram of a kernel dump, its messages listed, and the lists per shard. */
+  readonly dump: {
+    buffer: number;
+    size: number;
+    flows: number;
+    expects: number;
+    routed: number;
+    counts: number;
+  };
+  readonly requests: {
+    buffer: number;
+    size: number;
+    handles: number;
+    count: number;
+    reply: number;
+    replySize: number;
+  };
+  readonly snapshots: { buffer: number; count: number };
+
+  constructor(readonly limits: ArenaLimits) {
+    const plan = new Plan();
+    const { shards } = limits;
+    plan.reserve(L.CONTROL_SIZE);
+    this.sender = plan.reserve(L.SENDER_SIZE);
+    this.receiver = plan.reserve(L.RECEIVER_SIZE);
+    this.gather = plan.reserve(L.GATHER_SIZE);
+    this.scratch = plan.reserve(1024);
+    this.pollfds = plan.reserve(16 * 8);
+    this.control = plan.reserve(2048);
+    this.outgoing = {
+      headers: plan.reserve(SEND_COUNT * L.MMSG_SIZE),
+      iovecs: plan.reserve(SEND_COUNT * IOVEC),
+      count: SEND_COUNT,
+    };
+    const batches = shards > 1 ? 8 : 2;
+    for (let i = 0; i < batches; i++) {
+      this.batches.push({
+        ...vector(plan, EVENT_COUNT, EVENT_SLOT),
+        flows: plan.reserve(L.LIST_MAX * 4),
+        expects: plan.reserve(L.LIST_MAX * 4),
+        routed: plan.reserve(shards * L.LIST_MAX * 4),
+        counts: plan.reserve(shards * 4),
+      });
+    }
+    this.link = vector(plan, LINK_COUNT, LINK_SLOT);
+    this.messageLists = plan.reserve(shards * L.LIST_MAX * 4);
+    this.messageCounts = plan.reserve(shards * 4);
+    this.recordLists = plan.reserve(shards * L.LIST_MAX * 4);
+    this.recordCounts = plan.reserve(shards * 4);
+    this.dump = {
+      buffer: plan.reserve(DUMP_BUFFER),
+      size: DUMP_BUFFER,
+      flows: plan.reserve(L.LIST_MAX * 4),
+      expects: plan.reserve(L.LIST_MAX * 4),
+      routed: plan.reserve(shards * L.LIST_MAX * 4),
+      counts: plan.reserve(shards * 4),
+    };
+    this.requests = {
+      buffer: plan.reserve(REQUEST_BUFFER),
+      size: REQUEST_BUFFER,
+      handles: plan.reserve(REQUEST_COUNT * 4),
+      count: REQUEST_COUNT,
+      reply: plan.reserve(8192),
+      replySize: 8192,
+    };
+    this.snapshots = {
+      buffer: plan.reserve(SNAPSHOT_COUNT * L.SNAPSHOT_SIZE),
+      count: SNAPSHOT_COUNT,
+    };
+
+    const ringSize = powerOfTwo(limits.resendQueueSize + 1);
+    const senderLists = {
+      ring: plan.reserve(ringSize * 4),
+      controls: plan.reserve(L.CONTROL_SLOTS * L.CONTROL_SLOT_SIZE),
+      reap: plan.reserve((ringSize + L.LIST_MAX) * 4),
+      again: plan.reserve((ringSize + L.LIST_MAX) * 4),
+      controlAgain: plan.reserve((ringSize + L.LIST_MAX) * 4),
+    };
+    const receiverLists = {
+      flows: plan.reserve(L.LIST_MAX * 4),
+      expects: plan.reserve(L.LIST_MAX * 4),
+      actions: plan.reserve(L.ACTIONS_MAX * L.ACTION_SIZE),
+    };
+
+    for (let i = 0; i < shards; i++) this.rings.push(plan.reserve(L.RING_SIZE));
+
+    // Flows divide among shards by hash, so no shard gets much more than its share.
+    this.shardCapacity =
+      shards === 1
+        ? limits.hashLimit
+        : Math.min(limits.hashLimit, Math.ceil((limits.hashLimit / shards) * 1.25) + 1024);
+    plan.align(PAGE);
+    this.shardBase = plan.end;
+    const layouts: ShardLayout[] = [];
+    for (let i = 0; i < shards; i++) {
+      layouts.push(layShard(plan, this.shardCapacity, limits));
+      plan.align(PAGE);
+    }
+    this.shardStride = (plan.end - this.shardBase) / shards;
+
+    const sideStart = plan.end;
+    const sideWanted = 2 * limits.hashLimit * (L.V6_SIZE + L.EXTRA_SIZE) + shards * 64 * 1024;
+    const most = 65536 * PAGE;
+    if (sideStart + PAGE > most) {
+      throw new ArenaTooLarge(
+        `HashLimit ${limits.hashLimit} needs ${(sideStart / 2 ** 30).toFixed(1)} GiB of flow ` +
+          'tables; one WebAssembly memory holds 4 GiB, about 18 million flows in each cache',
+      );
+    }
+    const pages = Math.min(65536, Math.ceil((sideStart + sideWanted) / PAGE));
+    this.memory = makeMemory(pages);
+    this.bytes = new Uint8Array(this.memory.buffer);
+    this.u32 = new Uint32Array(this.memory.buffer);
+    this.i32 = new Int32Array(this.memory.buffer);
+    this.u64 = new BigUint64Array(this.memory.buffer);
+    this.view = new DataView(this.memory.buffer);
+
+    // Atomics on a copy: crypto refuses shared buffers.
+    const secret = randomFillSync(new Uint8Array(16));
+    this.bytes.set(secret, L.CONTROL_SECRET);
+    this.set(L.CONTROL_SIDE_NEXT, sideStart);
+    // The last byte of a 4 GiB memory has an address, its end has none.
+    this.set(L.CONTROL_SIDE_END, Math.min(pages * PAGE, 0xffff0000));
+    this.set(L.CONTROL_LIMIT, limits.hashLimit);
+    this.set(L.CONTROL_LIMIT + 4, limits.hashLimit);
+    layouts.forEach((layout, index) => {
+      this.initShard(layout, index);
+    });
+    this.initSender(senderLists, ringSize);
+    this.initReceiver(receiverLists);
+  }
+
+  get(address: number): number {
+    return this.u32[address >>> 2]!;
+  }
+
+  set(address: number, value: number): void {
+    this.u32[address >>> 2] = value;
+  }
+
+  /** A 64-bit counter. */
+  counter(address: number): bigint {
+    return this.u64[address / 8]!;
+  }
+
+  shard(index: number): number {
+    return this.shardBase + index * this.shardStride;
+  }
+
+  table(shard: number, kind: number): number {
+    return this.shard(shard) + L.SHARD_TABLES + kind * L.TABLE_SIZE;
+  }
+
+  /** Sum of a 64-bit counter over all shards. */
+  sumShards(offset: number): bigint {
+    let sum = 0n;
+    for (let i = 0; i < this.limits.shards; i++) sum += this.counter(this.shard(i) + offset);
+    return sum;
+  }
+
+  /** Sum of a table's 32-bit field over all shards. */
+  sumTables(kind: number, offset: number): number {
+    let sum = 0;
+    for (let i = 0; i < this.limits.shards; i++) sum += this.get(this.table(i, kind) + offset);
+    return sum;
+  }
+
+  /** Sum of a table's 64-bit counter over all shards. */
+  sumTableCounters(kind: number, offset: number): bigint {
+    let sum = 0n;
+    for (let i = 0; i < this.limits.shards; i++) sum += this.counter(this.table(i, kind) + offset);
+    return sum;
+  }
+
+  /** Points the headers of `vector` at their payload slots; `base` is the arena's address. */
+  armVector(vector: MessageVector, base: number): void {
+    const iovecs = vector.headers + vector.count * L.MMSG_SIZE;
+    for (let i = 0; i < vector.count; i++) {
+      const header = vector.headers + i * L.MMSG_SIZE;
+      const iovec = iovecs + i * IOVEC;
+      this.setPointer(header + L.MMSG_IOV, base + iovec);
+      this.setPointer(header + L.MMSG_IOVLEN, 1);
+      this.setPointer(iovec, base + vector.slots + i * vector.slotSize);
+      this.setPointer(iovec + 8, vector.slotSize);
+    }
+  }
+
+  /** Points outgoing header `i` at `length` bytes at `address`. */
+  armOutgoing(i: number, base: number, address: number, length: number): void {
+    const header = this.outgoing.headers + i * L.MMSG_SIZE;
+    const iovec = this.outgoing.iovecs + i * IOVEC;
+    this.setPointer(header + L.MMSG_IOV, base + iovec);
+    this.setPointer(header + L.MMSG_IOVLEN, 1);
+    this.setPointer(iovec, base + address);
+    this.setPointer(iovec + 8, length);
+  }
+
+  /** A 64-bit word; pointers of this machine fit 53 bits. */
+  private setPointer(address: number, value: number): void {
+    this.u32[address >>> 2] = value >>> 0;
+    this.u32[(address >>> 2) + 1] = Math.floor(value / 2 ** 32);
+  }
+
+  private initShard(layout: ShardLayout, index: number): void {
+    const { limits } = this;
+    const shard = layout.context;
+    this.set(shard + L.SHARD_INDEX, index);
+    this.set(shard + L.SHARD_OPTIONS, limits.shardOptions);
+    this.set(shard + L.SHARD_QUEUE, layout.queue);
+    this.set(shard + L.SHARD_QUEUE_SIZE, this.shardCapacity + 1);
+    this.set(shard + L.SHARD_OUT, layout.out);
+    this.set(shard + L.SHARD_OUT_SIZE, layout.outSize);
+    this.set(shard + L.SHARD_OUT_SLOTS, OUT_SLOTS);
+    this.set(shard + L.SHARD_PAYLOAD_MAX, limits.payloadMax);
+    this.set(shard + L.SHARD_HANDLES, layout.handles);
+    this.set(shard + L.SHARD_HANDLES_SLOT, layout.handlesSlot);
+    for (let kind = 0; kind < 2; kind++) {
+      const table = shard + L.SHARD_TABLES + kind * L.TABLE_SIZE;
+      this.set(table + L.TABLE_KIND, kind);
+      this.set(table + L.TABLE_RECORDS, layout.records[kind]!);
+      this.set(table + L.TABLE_CAPACITY, this.shardCapacity);
+      this.set(table + L.TABLE_HEADS, layout.heads[kind]!);
+      this.set(table + L.TABLE_BUCKETS, FIRST_BUCKETS);
+      this.set(table + L.TABLE_BUCKETS_MAX, Math.max(FIRST_BUCKETS, this.shardCapacity));
+    }
+  }
+
+  private initSender(
+    lists: { ring: number; controls: number; reap: number; again: number; controlAgain: number },
+    ringSize: number,
+  ): void {
+    const { limits, sender } = this;
+    this.set(sender + L.SENDER_NEXT, limits.firstSequence);
+    this.set(sender + L.SENDER_TAIL, limits.firstSequence);
+    this.set(sender + L.SENDER_LIMIT, limits.resendQueueSize);
+    this.set(sender + L.SENDER_RING, lists.ring);
+    this.set(sender + L.SENDER_MASK, ringSize - 1);
+    this.set(sender + L.SENDER_CONTROLS, lists.controls);
+    this.set(sender + L.SENDER_TRACKED, limits.mode === L.MODE_FTFW ? 1 : 0);
+    this.set(sender + L.SENDER_REAP, lists.reap);
+    this.set(sender + L.SENDER_AGAIN, lists.again);
+    this.set(sender + L.SENDER_CONTROL_AGAIN, lists.controlAgain);
+  }
+
+  private initReceiver(lists: { flows: number; expects: number; actions: number }): void {
+    const { limits, receiver } = this;
+    this.set(receiver + L.RECEIVER_MODE, limits.mode);
+    this.set(receiver + L.RECEIVER_WINDOW, limits.ackWindowSize);
+    this.set(receiver + L.RECEIVER_WINDOW_SIZE, limits.ackWindowSize);
+    this.set(receiver + L.RECEIVER_FLOWS, lists.flows);
+    this.set(receiver + L.RECEIVER_EXPECTS, lists.expects);
+    this.set(receiver + L.RECEIVER_ACTIONS, lists.actions);
+  }
+}
+
+interface ShardLayout {
+  context: number;
+  records: [number, number];
+  heads: [number, number];
+  queue: number;
+  out: number;
+  outSize: number;
+  handles: number;
+  handlesSlot: number;
+}
+
+function layShard(plan: Plan, capacity: number, limits: ArenaLimits): ShardLayout {
+  const context = plan.reserve(L.SHARD_SIZE);
+  const outSize = roundUp(L.OUT_PAYLOAD + limits.payloadMax, 64);
+  const handlesSlot = Math.ceil(limits.payloadMax / SMALLEST_FLOW) + 1;
+  const out = plan.reserve(OUT_SLOTS * outSize);
+  const handles = plan.reserve(OUT_SLOTS * handlesSlot * 4);
+  const heads: [number, number] = [0, 0];
+  const records: [number, number] = [0, 0];
+  for (const kind of [L.TABLE_INTERNAL, L.TABLE_EXTERNAL]) {
+    heads[kind] = plan.reserve(Math.max(FIRST_BUCKETS, capacity) * 4);
+    records[kind] = plan.reserve(capacity * L.RECORD_SIZE);
+  }
+  const queue = plan.reserve((capacity + 1) * 4);
+  return { context, records, heads, queue, out, outSize, handles, handlesSlot };
+}
+
+function vector(plan: Plan, count: number, slotSize: number): MessageVector {
+  const headers = plan.reserve(count * (L.MMSG_SIZE + IOVEC));
+  plan.align(4096);
+  return { headers, slots: plan.reserve(count * slotSize), slotSize, count };
+}
+
+/** Hands out addresses one after the other. */
+class Plan {
+  end = 0;
+
+  /** Start of `bytes` fresh bytes, on a cache line. */
+  reserve(bytes: number): number {
+    this.align(64);
+    const start = this.end;
+    this.end += bytes;
+    return start;
+  }
+
+  align(to: number): void {
+    this.end = roundUp(this.end, to);
+  }
+}
+
+function makeMemory(pages: number): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (cause) {
+    throw new Error(
+      `cannot reserve ${Math.ceil((pages * PAGE) / 2 ** 20)} MiB of address space for the flow ` +
+        'tables: the limit on it (ulimit -v) must be at least 12 GiB more than that',
+      { cause },
+    );
+  }
+}
+
+function roundUp(value: number, to: number): number {
+  return Math.ceil(value / to) * to;
+}
+
+function powerOfTwo(atLeast: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(2, atLeast)));
+}

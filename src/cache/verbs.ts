@@ -1,0 +1,101 @@
+// A shard's verbs by number, for the ring between main and a worker. The order is the protocol: main
+// and workers run the same build, so it never leaves the process.
+
+import type { Core } from './wasm.js';
+
+/** Runs one verb on the shard at `context` with the arguments at `a` (32-bit words) of `words`. */
+type Verb = (core: Core, context: number, words: Uint32Array, a: number) => number;
+
+const events: Verb = (core, context, words, a) => {
+  core.shardEvents(context, words[a]!, words[a + 1]!);
+  return 0;
+};
+const dumpBegin: Verb = (core, context) => {
+  core.shardDumpBegin(context);
+  return 0;
+};
+const dump: Verb = (core, context, words, a) => {
+  core.shardDump(context, words[a]!, words[a + 1]!, words[a + 2]!);
+  return 0;
+};
+const dumpEnd: Verb = (core, context, words, a) =>
+  core.shardDumpEnd(context, words[a]!, words[a + 1]!, words[a + 2]!);
+const messages: Verb = (core, context, words, a) => {
+  core.shardMessages(context, words[a]!, words[a + 1]!, words[a + 2]!);
+  return 0;
+};
+const requeue: Verb = (core, context, words, a) => {
+  core.shardRequeue(context, words[a]!, words[a + 1]!);
+  return 0;
+};
+const reap: Verb = (core, context, words, a) => {
+  core.shardReap(context, words[a]!, words[a + 1]!);
+  return 0;
+};
+const bulk: Verb = (core, context) => {
+  core.shardBulk(context);
+  return 0;
+};
+const flush: Verb = (core, context, words, a) => {
+  core.shardFlush(context, words[a]!);
+  return 0;
+};
+const snapshot: Verb = (core, context, words, a) =>
+  core.shardSnapshot(context, words[a]!, words[a + 1]!, words[a + 2]!, words[a + 3]!);
+const commit: Verb = (core, context, words, a) =>
+  core.shardCommit(
+    context,
+    words[a]!,
+    words[a + 1]!,
+    words[a + 2]!,
+    words[a + 3]!,
+    words[a + 4]!,
+    words[a + 5]!,
+    words[a + 6]!,
+    words[a + 7]!,
+  );
+const commitAgain: Verb = (core, context, words, a) =>
+  core.shardCommitAgain(
+    context,
+    words[a]!,
+    words[a + 1]!,
+    words[a + 2]!,
+    words[a + 3]!,
+    words[a + 4]!,
+    words[a + 5]!,
+  );
+/** Does nothing: makes a worker look at its transmit queue again. */
+const pump: Verb = () => 0;
+
+export const VERBS = [
+  pump,
+  events,
+  messages,
+  dumpBegin,
+  dump,
+  dumpEnd,
+  requeue,
+  reap,
+  bulk,
+  flush,
+  snapshot,
+  commit,
+  commitAgain,
+] as const;
+
+export const VERB = {
+  pump: 0,
+  events: 1,
+  messages: 2,
+  dumpBegin: 3,
+  dump: 4,
+  dumpEnd: 5,
+  requeue: 6,
+  reap: 7,
+  bulk: 8,
+  flush: 9,
+  snapshot: 10,
+  commit: 11,
+  commitAgain: 12,
+} as const;
+export type VERB = (typeof VERB)[keyof typeof VERB];

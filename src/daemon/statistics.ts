@@ -1,0 +1,138 @@
+// The node's counters as the views of `conntrackd -s` want them. Counters live in the arena and in
+// the links and are only read here; a view never asks a shard.
+
+import * as L from '../../assembly/layout.js';
+import type { ControlCounters } from '../control/server.js';
+import type {
+  CacheCounters,
+  LinkCounters,
+  NetworkCounters,
+  QueueCounters,
+  ResendElement,
+  RuntimeCounters,
+} from '../report/statistics.js';
+import type { SyncNode } from './node.js';
+
+const UNBOUNDED = 2147483647;
+
+export function cacheCounters(node: SyncNode, kind: number): CacheCounters {
+  const { arena } = node;
+  const total = arena.sumTables(kind, L.TABLE_COUNT);
+  return {
+    kind: 'cache',
+    name: kind === L.TABLE_INTERNAL ? 'internal' : 'external',
+    active: total - arena.sumTables(kind, L.TABLE_DEAD),
+    total,
+    objects: total,
+    created: arena.sumTableCounters(kind, L.TABLE_CREATED),
+    createFailed: arena.sumTableCounters(kind, L.TABLE_CREATE_FAILED),
+    noMemory: arena.sumTableCounters(kind, L.TABLE_NO_MEMORY),
+    noSpace: arena.sumTableCounters(kind, L.TABLE_NO_SPACE),
+    updated: arena.sumTableCounters(kind, L.TABLE_UPDATED),
+    updateFailed: 0,
+    updateNotFound: 0,
+    destroyed: arena.sumTableCounters(kind, L.TABLE_DESTROYED),
+    destroyFailed: 0,
+    destroyNotFound: 0,
+  };
+}
+
+export function linkCounters({ link }: SyncNode): LinkCounters {
+  return {
+    kind: link.kind,
+    device: link.device,
+    status: link.info.status,
+    role: 'ACTIVE',
+    bytesSent: link.bytesSent,
+    bytesReceived: link.bytesReceived,
+    packetsSent: link.packetsSent,
+    packetsReceived: link.packetsReceived,
+    sendErrors: link.sendErrors,
+    receiveErrors: link.receiveErrors,
+  };
+}
+
+export function networkCounters({ arena }: SyncNode): NetworkCounters {
+  const of = (offset: number): bigint => arena.counter(arena.receiver + offset);
+  const badPayload = arena.sumShards(L.SHARD_BAD_PAYLOAD);
+  return {
+    malformed: of(L.RECEIVER_MALFORMED) + badPayload,
+    wrongVersion: of(L.RECEIVER_BAD_VERSION),
+    malformedHeader: of(L.RECEIVER_BAD_HEADER),
+    malformedPayload: badPayload,
+    badType: of(L.RECEIVER_BAD_TYPE),
+    truncated: of(L.RECEIVER_TRUNCATED),
+    badSize: of(L.RECEIVER_BAD_SIZE),
+    sendMalformed: arena.sumShards(L.SHARD_OVERSIZED),
+    lost: of(L.RECEIVER_LOST),
+    before: of(L.RECEIVER_BEFORE),
+  };
+}
+
+export function runtimeCounters(node: SyncNode, control: ControlCounters): RuntimeCounters {
+  const { arena, events, plane } = node;
+  return {
+    uptime: Math.floor((performance.now() - node.started) / 1000),
+    eventsReceived: arena.sumShards(L.SHARD_EVENTS),
+    eventsFiltered: arena.sumShards(L.SHARD_FILTERED),
+    eventsUnknown: arena.sumShards(L.SHARD_EVENT_BAD) + BigInt(plane.unknownEvents),
+    catchFailed: events.overruns + events.failures,
+    dumpUnknown: 0,
+    overruns: events.overruns,
+    flushes: node.counters.flushes,
+    resyncs: node.counters.resyncs,
+    bufferSize: events.bufferSize,
+    childFailed: 0,
+    childSegfault: 0,
+    childTerminated: 0,
+    selectFailed: 0,
+    waitFailed: 0,
+    localReadFailed: control.readFailed,
+    localUnknown: control.unknown,
+  };
+}
+
+/** `txqueue`, `errorq` and, in FTFW, `rsqueue`. */
+export function queueCounters({ arena }: SyncNode): QueueCounters[] {
+  let waiting = 0;
+  for (let i = 0; i < arena.limits.shards; i++) {
+    const shard = arena.shard(i);
+    const length = arena.get(shard + L.SHARD_QUEUE_TAIL) - arena.get(shard + L.SHARD_QUEUE_HEAD);
+    waiting += length < 0 ? length + arena.get(shard + L.SHARD_QUEUE_SIZE) : length;
+  }
+  const queues: QueueCounters[] = [
+    { name: 'txqueue', elements: waiting, maximum: UNBOUNDED, noSpace: 0 },
+    { name: 'errorq', elements: 0, maximum: 128, noSpace: 0 },
+  ];
+  if (arena.limits.mode === L.MODE_FTFW) {
+    queues.push({
+      name: 'rsqueue',
+      elements: arena.get(arena.sender + L.SENDER_HELD),
+      maximum: arena.limits.resendQueueSize,
+      noSpace: arena.counter(arena.sender + L.SENDER_PUSHED_OUT),
+    });
+  }
+  return queues;
+}
+
+/** What the resend queue holds, oldest first. */
+export function resendElements({ arena }: SyncNode): ResendElement[] {
+  const { sender } = arena;
+  const ring = arena.get(sender + L.SENDER_RING);
+  const mask = arena.get(sender + L.SENDER_MASK);
+  const next = arena.get(sender + L.SENDER_NEXT);
+  const controls = arena.get(sender + L.SENDER_CONTROLS);
+  const elements: ResendElement[] = [];
+  for (let s = arena.get(sender + L.SENDER_TAIL); s !== next; s = (s + 1) >>> 0) {
+    const entry = arena.get(ring + ((s & mask) >>> 0) * 4);
+    if (entry === 0) continue;
+    if (entry & L.ENTRY_CONTROL) {
+      const slot = controls + (entry >>> 4) * L.CONTROL_SLOT_SIZE;
+      const flags = arena.get(slot + L.CONTROL_SLOT_FLAGS);
+      elements.push({ kind: 'control', sequence: s, flags });
+    } else {
+      elements.push({ kind: 'object', sequence: s });
+    }
+  }
+  return elements;
+}

@@ -1,0 +1,239 @@
+// The system calls Node lacks, through koffi. Addresses are plain numbers: everything the data path
+// passes lies in the shared WebAssembly memory, whose address never changes.
+//
+// Nothing here blocks but `pollAsync`, which waits on a thread of libuv's pool. Sources: the man
+// pages of section 2 and the uapi headers named beside the constants.
+
+import { constants as os } from 'node:os';
+import koffi from 'koffi';
+
+// bits/socket.h, asm-generic/socket.h
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const AF_NETLINK = 16;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+export const SOCK_CLOEXEC = 0o2000000;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOL_SOCKET = 1;
+export const SO_REUSEADDR = 2;
+export const SO_SNDBUF = 7;
+export const SO_RCVBUF = 8;
+export const SO_NO_CHECK = 11;
+export const SO_BINDTODEVICE = 25;
+export const SO_SNDBUFFORCE = 32;
+export const SO_RCVBUFFORCE = 33;
+export const MSG_DONTWAIT = 0x40;
+export const MSG_NOSIGNAL = 0x4000;
+
+// poll.h
+export const POLLIN = 1;
+export const POLLOUT = 4;
+/** Bytes of a struct pollfd: i32 fd, i16 events, i16 revents. */
+export const POLLFD_SIZE = 8;
+
+export const { EAGAIN, ECONNREFUSED, EEXIST, EINTR, EINVAL, ENOENT, ENOBUFS, EPERM, EACCES } = os.errno;
+
+// The C library of the process itself: glibc or musl, whatever Node was linked with.
+const libc = koffi.load(null);
+
+const cSocket = libc.func('int socket(int domain, int type, int protocol)');
+const cBind = libc.func('int bind(int fd, const void *address, uint32_t length)');
+const cConnect = libc.func('int connect(int fd, const void *address, uint32_t length)');
+const cName = libc.func('int getsockname(int fd, _Out_ void *address, _Inout_ uint32_t *length)');
+const cSetOption = libc.func(
+  'int setsockopt(int fd, int level, int name, const void *value, uint32_t length)',
+);
+const cGetOption = libc.func(
+  'int getsockopt(int fd, int level, int name, _Out_ void *value, _Inout_ uint32_t *length)',
+);
+const cRecv = libc.func('ssize_t recv(int fd, uintptr_t buffer, size_t length, int flags)');
+const cSend = libc.func('ssize_t send(int fd, uintptr_t buffer, size_t length, int flags)');
+const cRecvmmsg = libc.func(
+  'int recvmmsg(int fd, uintptr_t headers, uint32_t count, int flags, uintptr_t timeout)',
+);
+const cSendmmsg = libc.func('int sendmmsg(int fd, uintptr_t headers, uint32_t count, int flags)');
+const cPoll = libc.func('int poll(uintptr_t fds, unsigned long count, int timeout)');
+const cClose = libc.func('int close(int fd)');
+const cEventfd = libc.func('int eventfd(uint32_t initial, int flags)');
+const cWrite = libc.func('ssize_t write(int fd, const void *buffer, size_t length)');
+const cRead = libc.func('ssize_t read(int fd, _Out_ void *buffer, size_t length)');
+const cFlock = libc.func('int flock(int fd, int operation)');
+const cStrerror = libc.func('const char *strerror(int number)');
+const cScheduler = libc.func('int sched_setscheduler(int pid, int policy, const void *parameters)');
+const cIndex = libc.func('uint32_t if_nametoindex(const char *name)');
+const cOpenlog = libc.func('void openlog(void *ident, int option, int facility)');
+const cSyslog = libc.func('void syslog(int priority, const char *format, ...)');
+
+/** A failed system call: which, and the kernel's reason. */
+export class SystemCallError extends Error {
+  readonly code: string;
+  constructor(
+    readonly call: string,
+    readonly errno: number,
+    what?: string,
+  ) {
+    super(`${what === undefined ? call : `${what}: ${call}`}: ${errorText(errno)}`);
+    this.name = 'SystemCallError';
+    this.code = Object.entries(os.errno).find(([, n]) => n === errno)?.[0] ?? `errno ${errno}`;
+  }
+}
+
+/** errno of the last call of this thread. */
+export function errno(): number {
+  return koffi.errno();
+}
+
+/** The C library's words for an errno, as in "No such file or directory". */
+export function errorText(number: number): string {
+  return cStrerror(number);
+}
+
+function checked(call: string, result: number, what?: string): number {
+  if (result < 0) throw new SystemCallError(call, koffi.errno(), what);
+  return result;
+}
+
+/** Address of the first byte of `memory`. Valid as long as the buffer lives. */
+export function addressOf(memory: WebAssembly.Memory): number {
+  return Number(koffi.address(new Uint8Array(memory.buffer)));
+}
+
+export function socket(domain: number, type: number, protocol: number): number {
+  return checked('socket', cSocket(domain, type | SOCK_CLOEXEC, protocol));
+}
+
+export function bind(fd: number, address: Uint8Array, what?: string): void {
+  checked('bind', cBind(fd, address, address.length), what);
+}
+
+export function connect(fd: number, address: Uint8Array, what?: string): void {
+  checked('connect', cConnect(fd, address, address.length), what);
+}
+
+/** The bound address of a socket, at most 128 bytes. */
+export function socketName(fd: number): Uint8Array {
+  const address = new Uint8Array(128);
+  const length = [address.length];
+  checked('getsockname', cName(fd, address, length));
+  return address.subarray(0, length[0]);
+}
+
+/** Sets an integer option; returns 0 or the errno. */
+export function setOption(fd: number, level: number, name: number, value: number): number {
+  const word = new Int32Array([value]);
+  return cSetOption(fd, level, name, word, 4) < 0 ? koffi.errno() : 0;
+}
+
+/** Sets an option of raw bytes; returns 0 or the errno. */
+export function setOptionBytes(
+  fd: number,
+  level: number,
+  name: number,
+  value: Uint8Array,
+): number {
+  return cSetOption(fd, level, name, value, value.length) < 0 ? koffi.errno() : 0;
+}
+
+export function getOption(fd: number, level: number, name: number): number {
+  const word = new Int32Array(1);
+  checked('getsockopt', cGetOption(fd, level, name, word, [4]));
+  return word[0]!;
+}
+
+/**
+ * Forces the receive or send buffer to `bytes` as the kernel reports them (it doubles what it is
+ * given). Falls back to the unforced option; returns the size in force.
+ */
+export function setBuffer(fd: number, direction: 'receive' | 'send', bytes: number): number {
+  const force = direction === 'receive' ? SO_RCVBUFFORCE : SO_SNDBUFFORCE;
+  const plain = direction === 'receive' ? SO_RCVBUF : SO_SNDBUF;
+  const half = Math.ceil(bytes / 2);
+  if (setOption(fd, SOL_SOCKET, force, half) !== 0) setOption(fd, SOL_SOCKET, plain, half);
+  return getOption(fd, SOL_SOCKET, plain);
+}
+
+// The calls of the data path: result or -1; ask errno() then. No object is made.
+export const recv: (fd: number, buffer: number, length: number, flags: number) => number = cRecv;
+export const send: (fd: number, buffer: number, length: number, flags: number) => number = cSend;
+export const recvmmsg: (
+  fd: number,
+  headers: number,
+  count: number,
+  flags: number,
+  timeout: number,
+) => number = cRecvmmsg;
+export const sendmmsg: (fd: number, headers: number, count: number, flags: number) => number =
+  cSendmmsg;
+
+/** Waits on `count` struct pollfd at `fds` for up to `timeout` ms without blocking this thread. */
+export function pollAsync(fds: number, count: number, timeout: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    cPoll.async(fds, count, timeout, (error: unknown, ready: number) => {
+      if (error) reject(error);
+      else resolve(ready);
+    });
+  });
+}
+
+export function close(fd: number): void {
+  cClose(fd);
+}
+
+/** A counter that poll can wait on (eventfd(2), non-blocking). */
+export function eventfd(): number {
+  return checked('eventfd', cEventfd(0, SOCK_CLOEXEC | SOCK_NONBLOCK));
+}
+
+const ONE = new BigUint64Array([1n]);
+const COUNT = new BigUint64Array(1);
+
+export function signalEventfd(fd: number): void {
+  cWrite(fd, ONE, 8);
+}
+
+export function clearEventfd(fd: number): void {
+  cRead(fd, COUNT, 8);
+}
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Takes an advisory lock that ends with the process; false when another process holds it. */
+export function lockFile(fd: number): boolean {
+  if (cFlock(fd, LOCK_EX | LOCK_NB) === 0) return true;
+  const reason = koffi.errno();
+  if (reason === EAGAIN) return false;
+  throw new SystemCallError('flock', reason);
+}
+
+// linux/sched.h
+export const SCHEDULERS = { FIFO: 1, RR: 2 } as const;
+const SCHED_RESET_ON_FORK = 0x40000000;
+
+/** Real-time class for the calling thread only; children and new threads start without it. */
+export function setScheduler(policy: keyof typeof SCHEDULERS, priority: number): number {
+  const parameters = new Int32Array([priority]);
+  const result = cScheduler(0, SCHEDULERS[policy] | SCHED_RESET_ON_FORK, parameters);
+  return result < 0 ? koffi.errno() : 0;
+}
+
+/** Kernel index of a network interface, 0 when there is none of that name. */
+export function interfaceIndex(name: string): number {
+  return cIndex(name);
+}
+
+const LOG_PID = 1;
+let syslogIdent: unknown; // the C library keeps the pointer: it must live as long as the process
+
+/** Opens syslog(3) for this process; `facility` is the number of syslog.h, not shifted. */
+export function openSyslog(ident: string, facility: number): void {
+  syslogIdent = koffi.alloc('char', ident.length + 1);
+  koffi.encode(syslogIdent, 'char', ident, ident.length + 1);
+  cOpenlog(syslogIdent, LOG_PID, facility << 3);
+}
+
+export function writeSyslog(priority: number, text: string): void {
+  cSyslog(priority, '%s', 'str', text);
+}

@@ -1,0 +1,327 @@
+// Replication: between the shards and the dedicated link. Outwards it takes the datagrams that the
+// shards filled, numbers their messages and sends them; inwards it checks sequence numbers and gives
+// the flow messages to the shards. In FTFW it also acknowledges, asks again for what is missing, and
+// lets what the peer missed speak again. docs/wire-protocol.md tells the protocol.
+//
+// Runs on main, owns the sender and receiver state in the arena. Nothing blocks: datagrams that the
+// link does not take now stay in their slots, and no new ones are made until they are gone.
+
+import * as L from '../../assembly/layout.js';
+import type { Arena } from '../cache/arena.js';
+import type { Shards } from '../cache/shards.js';
+import { VERB } from '../cache/verbs.js';
+import type { Core } from '../cache/wasm.js';
+import type { UdpLink } from '../channel/udp.js';
+import { FLAG } from './flags.js';
+
+/** Datagrams of a bulk send per turn of the loop: about half a million flows a second. */
+const BULK_DATAGRAMS = 32;
+/** Datagrams per turn otherwise, so that a peer who is slow to take them starves nobody here. */
+const TURN_DATAGRAMS = 1024;
+/** Largest control message. */
+const CONTROL_LENGTH = 16;
+const TICK = 1000; // ms
+
+interface ControlMessage {
+  flags: number;
+  from: number;
+  to: number;
+  /** Slot of a control message that is sent a second time. */
+  again?: number;
+}
+
+export interface ReplicationOptions {
+  /** Ask the peer for everything as the first message. */
+  startupResync: boolean;
+  /** The peer asked for our flows. */
+  onResyncRequest: () => void;
+  /** The peer (re)started. */
+  onPeerStart: () => void;
+}
+
+export class Replication {
+  private readonly controls: ControlMessage[] = [];
+  private readonly tracked: boolean;
+  private readonly silent: boolean;
+  /** Outgoing headers that are armed: from … to - 1. */
+  private from = 0;
+  private to = 0;
+  /** Shard whose slots the armed headers point at; -1: the control datagram. */
+  private source = -1;
+  private lastSent = 0;
+  private lastTick = 0;
+  private readonly messagePositions: number[];
+  private readonly recordPositions: number[];
+  /** True while the link's buffer is full. */
+  blocked = false;
+  /** ms (performance.now) of the last datagram received; 0 before the first. */
+  lastReceived = 0;
+  sendFailures = 0;
+
+  constructor(
+    private readonly arena: Arena,
+    private readonly base: number,
+    private readonly core: Core,
+    private readonly shards: Shards,
+    private readonly link: UdpLink,
+    private readonly options: ReplicationOptions,
+  ) {
+    const mode = arena.limits.mode;
+    this.tracked = mode === L.MODE_FTFW;
+    this.silent = mode === L.MODE_ALARM; // sends no control messages at all
+    this.messagePositions = new Array<number>(shards.count).fill(0);
+    this.recordPositions = new Array<number>(shards.count).fill(0);
+    if (this.tracked) arena.set(arena.sender + L.SENDER_FLAGS, FLAG.HELLO);
+    if (options.startupResync) this.requestResync();
+  }
+
+  /** Asks the peer to send all its flows. */
+  requestResync(): void {
+    if (!this.silent) this.controls.push({ flags: FLAG.RESYNC, from: 0, to: 0 });
+  }
+
+  /** Queues every living flow of the internal cache; they leave paced, in the turns that follow. */
+  sendBulk(): void {
+    if (this.silent) return;
+    for (let shard = 0; shard < this.shards.count; shard++) this.shards.post(shard, VERB.bulk);
+  }
+
+  /** Takes datagrams from the link, at most one vector; returns how many there were. */
+  receive(now: number): number {
+    const { arena, core } = this;
+    if (!this.shards.immediate) this.awaitMessages();
+    const count = this.link.receive(arena.link);
+    if (count === 0) return 0;
+    this.lastReceived = now;
+    const { headers, slots, slotSize } = arena.link;
+    let next = 0;
+    while (next < count) {
+      next = core.receiveBatch(arena.receiver, headers, slots, slotSize, next, count);
+      this.deliver();
+      this.act();
+    }
+    return count;
+  }
+
+  /** Hands the listed flow messages to their shards. */
+  private deliver(): void {
+    const { arena, core, shards } = this;
+    const count = arena.get(arena.receiver + L.RECEIVER_FLOW_COUNT);
+    arena.set(arena.receiver + L.RECEIVER_FLOW_COUNT, 0);
+    arena.set(arena.receiver + L.RECEIVER_EXPECT_COUNT, 0);
+    if (count === 0) return;
+    const list = arena.get(arena.receiver + L.RECEIVER_FLOWS);
+    if (shards.immediate) {
+      shards.post(0, VERB.messages, list, count, 0);
+      return;
+    }
+    this.awaitMessages();
+    const counts = arena.messageCounts;
+    arena.bytes.fill(0, counts, counts + shards.count * 4);
+    core.routeMessages(list, count, shards.count, arena.messageLists, counts, arena.scratch, 0);
+    for (let shard = 0; shard < shards.count; shard++) {
+      const part = arena.get(counts + shard * 4);
+      if (part === 0) continue;
+      shards.post(shard, VERB.messages, arena.messageLists + shard * L.LIST_MAX * 4, part, 0);
+      this.messagePositions[shard] = shards.position(shard);
+    }
+  }
+
+  /** Received datagrams lie in one vector: it is free again when the shards have read them. */
+  private awaitMessages(): void {
+    for (let shard = 0; shard < this.shards.count; shard++) {
+      this.shards.waitFor(shard, this.messagePositions[shard]!);
+    }
+  }
+
+  /** Does what the received messages asked for, in their order. */
+  private act(): void {
+    const { arena, core } = this;
+    const count = arena.get(arena.receiver + L.RECEIVER_ACTION_COUNT);
+    arena.set(arena.receiver + L.RECEIVER_ACTION_COUNT, 0);
+    let at = arena.get(arena.receiver + L.RECEIVER_ACTIONS);
+    for (let i = 0; i < count; i++, at += L.ACTION_SIZE) {
+      const from = arena.get(at + L.ACTION_FROM);
+      const to = arena.get(at + L.ACTION_TO);
+      switch (arena.get(at + L.ACTION_KIND)) {
+        case L.ACTION_SEND_ACK:
+          this.controls.push({ flags: FLAG.ACK, from, to });
+          break;
+        case L.ACTION_SEND_NACK:
+          this.controls.push({ flags: FLAG.NACK, from, to });
+          break;
+        case L.ACTION_GOT_ACK:
+          core.senderAcknowledged(arena.sender, from, to);
+          this.passOn();
+          break;
+        case L.ACTION_GOT_NACK:
+          core.senderMissed(arena.sender, from, to);
+          this.passOn();
+          break;
+        case L.ACTION_GOT_RESYNC:
+          this.options.onResyncRequest();
+          break;
+        case L.ACTION_GOT_HELLO:
+          this.peerStarted();
+          break;
+        case L.ACTION_GOT_HELLO_BACK:
+          this.peerAnswered();
+          break;
+      }
+    }
+  }
+
+  /**
+   * The peer has heard us. While we said HELLO it took any number for the right one, so what was lost
+   * then was lost unnoticed: everything not acknowledged yet is sent again.
+   */
+  private peerAnswered(): void {
+    const { arena, core } = this;
+    if (arena.get(arena.sender + L.SENDER_FLAGS) === 0) return;
+    arena.set(arena.sender + L.SENDER_FLAGS, 0);
+    const last = (arena.get(arena.sender + L.SENDER_NEXT) - 1) >>> 0;
+    core.senderMissed(arena.sender, arena.get(arena.sender + L.SENDER_TAIL), last);
+    this.passOn();
+  }
+
+  private peerStarted(): void {
+    const { arena } = this;
+    const first = arena.get(arena.sender + L.SENDER_ONCE) === 0;
+    arena.set(arena.sender + L.SENDER_ONCE, FLAG.HELLO_BACK);
+    this.core.senderForget(arena.sender);
+    this.passOn();
+    if (first) this.options.onPeerStart();
+  }
+
+  /** Gives the shards what the sender found: dead records to remove, records to send again. */
+  private passOn(): void {
+    const { arena, sender } = { arena: this.arena, sender: this.arena.sender };
+    this.giveRecords(VERB.reap, sender + L.SENDER_REAP, sender + L.SENDER_REAP_COUNT);
+    this.giveRecords(VERB.requeue, sender + L.SENDER_AGAIN, sender + L.SENDER_AGAIN_COUNT);
+    const again = arena.get(sender + L.SENDER_CONTROL_AGAIN_COUNT);
+    const list = arena.get(sender + L.SENDER_CONTROL_AGAIN);
+    arena.set(sender + L.SENDER_CONTROL_AGAIN_COUNT, 0);
+    for (let i = 0; i < again; i++) {
+      this.controls.push({ flags: 0, from: 0, to: 0, again: arena.get(list + i * 4) });
+    }
+  }
+
+  private giveRecords(verb: VERB, listWord: number, countWord: number): void {
+    const { arena, shards } = this;
+    const total = arena.get(countWord);
+    if (total === 0) return;
+    arena.set(countWord, 0);
+    const list = arena.get(listWord);
+    if (shards.immediate) {
+      shards.post(0, verb, list, total);
+      return;
+    }
+    for (let first = 0; first < total; first += L.LIST_MAX) {
+      this.routeRecords(verb, list + first * 4, Math.min(L.LIST_MAX, total - first));
+    }
+  }
+
+  private routeRecords(verb: VERB, list: number, count: number): void {
+    const { arena, shards } = this;
+    for (let shard = 0; shard < shards.count; shard++) {
+      shards.waitFor(shard, this.recordPositions[shard]!);
+    }
+    const { recordLists, recordCounts, shardBase, shardStride } = arena;
+    arena.bytes.fill(0, recordCounts, recordCounts + shards.count * 4);
+    this.core.routeRecords(list, count, shardBase, shardStride, recordLists, recordCounts);
+    for (let shard = 0; shard < shards.count; shard++) {
+      const part = arena.get(recordCounts + shard * 4);
+      if (part === 0) continue;
+      shards.post(shard, verb, recordLists + shard * L.LIST_MAX * 4, part);
+      this.recordPositions[shard] = shards.position(shard);
+    }
+  }
+
+  /** The once-a-second duty: acknowledge what came, or say that we live. */
+  tick(now: number): void {
+    if (this.silent || now - this.lastTick < TICK) return;
+    this.lastTick = now;
+    const owes = this.tracked && this.core.receiverTick(this.arena.receiver) === 1;
+    if (owes) this.act();
+    else if (now - this.lastSent >= TICK) this.controls.push({ flags: FLAG.ALIVE, from: 0, to: 0 });
+  }
+
+  /** Sends what waits. Returns true when more is left for the next turn. */
+  transmit(now: number): boolean {
+    let budget = TURN_DATAGRAMS;
+    const sentBefore = this.link.packetsSent;
+    while (this.flush() && budget > 0) {
+      const armed = this.armControls() || this.armFlows();
+      if (armed === 0) break;
+      budget -= armed;
+      if (this.isBulk()) budget -= TURN_DATAGRAMS / BULK_DATAGRAMS * armed;
+    }
+    if (this.link.packetsSent !== sentBefore) this.lastSent = now;
+    return this.to > this.from || budget <= 0;
+  }
+
+  private isBulk(): boolean {
+    for (let shard = 0; shard < this.shards.count; shard++) {
+      if (this.arena.get(this.arena.shard(shard) + L.SHARD_BULK) !== 0) return true;
+    }
+    return false;
+  }
+
+  /** Sends the armed datagrams; false while the link does not take them all. */
+  private flush(): boolean {
+    if (this.from === this.to) return true;
+    this.from = this.link.send(this.from, this.to);
+    this.blocked = this.from < this.to;
+    if (this.blocked) return false;
+    if (this.source >= 0) this.shards.releaseDatagrams(this.source);
+    this.from = 0;
+    this.to = 0;
+    return true;
+  }
+
+  /** Arms one datagram of control messages; the number of datagrams, 0 or 1. */
+  private armControls(): number {
+    const { arena, core, controls } = this;
+    if (controls.length === 0) return 0;
+    const room = Math.min(arena.limits.payloadMax, 1400);
+    let used = 0;
+    let taken = 0;
+    for (; taken < controls.length && used + CONTROL_LENGTH <= room; taken++) {
+      const { flags, from, to, again } = controls[taken]!;
+      const out = arena.control + used;
+      used +=
+        again === undefined
+          ? core.senderControl(arena.sender, out, flags, from, to)
+          : core.senderControlAgain(arena.sender, out, again);
+    }
+    controls.splice(0, taken);
+    this.passOn(); // numbering may have pushed old entries out of the resend queue
+    arena.armOutgoing(0, this.base, arena.control, used);
+    this.source = -1;
+    this.to = 1;
+    return 1;
+  }
+
+  /** Arms the datagrams of the first shard that has some; their number. */
+  private armFlows(): number {
+    const { arena, core, shards } = this;
+    for (let shard = 0; shard < shards.count; shard++) {
+      const count = shards.takeDatagrams(shard, arena.outgoing.count);
+      if (count === 0) continue;
+      const context = arena.shard(shard);
+      const size = arena.get(context + L.SHARD_OUT_SIZE);
+      const handlesSize = arena.get(context + L.SHARD_HANDLES_SLOT) * 4;
+      let slot = arena.get(context + L.SHARD_OUT);
+      let handles = arena.get(context + L.SHARD_HANDLES);
+      for (let i = 0; i < count; i++, slot += size, handles += handlesSize) {
+        core.senderStamp(arena.sender, slot, handles);
+        arena.armOutgoing(i, this.base, slot + L.OUT_PAYLOAD, arena.get(slot + L.OUT_LENGTH));
+      }
+      this.passOn();
+      this.source = shard;
+      this.to = count;
+      return count;
+    }
+    return 0;
+  }
+}

@@ -1,5 +1,5 @@
-// Requests to the kernel: a Flow (layout.ts) → a ctnetlink message that creates, changes, deletes or
-// looks up a flow. Pure functions over addresses; the caller owns every buffer, nothing blocks.
+// Requests to the kernel: a Flow (layout.ts) → a ctnetlink message that creates, changes, deletes
+// or looks up a flow. Pure functions over addresses; the caller owns every buffer, nothing blocks.
 //
 // The kernel refuses a whole request for one detail that it does not like, and then a flow is lost.
 // So a request carries only what the kernel accepts: of the status the bits that user space may

@@ -1,8 +1,8 @@
-// Tuples of ctnetlink: a CTA_TUPLE_* nest ⇄ a Tuple (layout.ts), for flows and expectations alike.
+// Tuples of ctnetlink: a CTA_TUPLE_* nest ⇄ a Tuple (layout.ts), for flows and expectations.
 //
-// Pure functions over addresses; the caller owns the memory and has proved that the nest lies inside
-// its message. A Tuple that is read is written completely: unused address bytes and ports are zero,
-// so that tuples can be compared and hashed as plain bytes.
+// Pure functions over addresses; the caller owns the memory and has proved that the nest lies in its
+// message. A Tuple that is read is written completely: unused address bytes and ports are zero, so
+// that tuples can be compared and hashed as plain bytes.
 //
 // Sources: linux/netfilter/nfnetlink_conntrack.h (CTA_TUPLE_*, CTA_IP_*, CTA_PROTO_*).
 
@@ -191,11 +191,6 @@ export function readTuple(at: usize, left: u32, family: u32, tuple: usize): u32 
     at += step;
     left -= step;
   }
-  if (l3 == 0) {
-    store<u8>(tuple + TUPLE_L3, 0);
-    clear16(tuple + TUPLE_SRC);
-    clear16(tuple + TUPLE_DST);
-  }
   store<u8>(tuple + TUPLE_KNOWN, l3 | l4);
   return zone;
 }
@@ -219,14 +214,14 @@ export function tupleUsable(tuple: usize): bool {
 // The template: the tuple nest of a flow with ports, 52 bytes for IPv4, 76 for IPv6. Padding is
 // not compared.
 //
-//   0        4        8        12  src 16      20  dst 24       28       32   36       40     44       48
-//   ┌────────┬────────┬────────┬────┬────────┬────┬────────┬────────┬────┬────────┬──────┬────────┬──────┐
-//   │34 00 01│14 00 01│08 00 01│    │08 00 02│    │1c 00 02│05 00 01│ l4 │06 00 02│ sport│06 00 03│ dport│
-//   └────────┴────────┴────────┴────┴────────┴────┴────────┴────────┴────┴────────┴──────┴────────┴──────┘
-//   ┌────────┬────────┬────────┬────┬────────┬────┬────────┬────────┬────┬────────┬──────┬────────┬──────┐
-//   │4c 00 01│2c 00 01│14 00 03│    │14 00 04│    │1c 00 02│05 00 01│ l4 │06 00 02│ sport│06 00 03│ dport│
-//   └────────┴────────┴────────┴────┴────────┴────┴────────┴────────┴────┴────────┴──────┴────────┴──────┘
-//   0        4        8        12   28       32   48       52       56   60       64     68       72
+//   0        4        8        12  16       20  24       28       32  36       40    44       48
+//   ┌────────┬────────┬────────┬───┬────────┬───┬────────┬────────┬──┬────────┬─────┬────────┬─────┐
+//   │34 00 01│14 00 01│08 00 01│src│08 00 02│dst│1c 00 02│05 00 01│l4│06 00 02│sport│06 00 03│dport│
+//   └────────┴────────┴────────┴───┴────────┴───┴────────┴────────┴──┴────────┴─────┴────────┴─────┘
+//   ┌────────┬────────┬────────┬───┬────────┬───┬────────┬────────┬──┬────────┬─────┬────────┬─────┐
+//   │4c 00 01│2c 00 01│14 00 03│src│14 00 04│dst│1c 00 02│05 00 01│l4│06 00 02│sport│06 00 03│dport│
+//   └────────┴────────┴────────┴───┴────────┴───┴────────┴────────┴──┴────────┴─────┴────────┴─────┘
+//   0        4        8        12  28       32  48       52       56 60       64    68       72
 export const NEST4: u32 = 52;
 export const NEST6: u32 = 76;
 export const PROTO4: usize = 24; // where CTA_TUPLE_PROTO begins

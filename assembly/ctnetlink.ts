@@ -9,9 +9,9 @@
 // flag bits of a type are masked off, and a length below 4 or past the end of the nest ends that
 // nest silently, keeping what was read before. It never looks behind msg + len.
 //
-// Nearly every event is TCP or UDP with both tuples first and in one shape, so the tuples, the three
-// words behind them and the TCP state are matched as a template, at fixed offsets; the walk over
-// attributes goes on where the template ends, or starts at the front when it does not match.
+// Nearly every event is TCP or UDP with both tuples first and in one shape, so the tuples, the
+// three words behind them and the TCP state are matched as a template, at fixed offsets; the walk
+// over attributes goes on where the template ends, or starts at the front when it does not match.
 // decodeFlowGeneric is the walk alone: the two must always agree.
 //
 // Sources: linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nfnetlink_conntrack.h.
@@ -161,7 +161,7 @@ export { tupleUsable } from './ctnetlink-tuple';
 // ---------------------------------------------------------------------------------------------
 // The template behind the tuples. (The tuples have theirs in ctnetlink-tuple.ts.)
 
-// Behind the tuples an event has these words, 24 bytes, and a TCP event its CTA_PROTOINFO, 48 bytes:
+// Behind the tuples an event has three words (24 bytes), a TCP event then its state (48 bytes):
 //
 //   0        4    8        12   16       20
 //   ┌────────┬────┬────────┬────┬────────┬────────┐
@@ -192,11 +192,10 @@ function isTcp(at: usize): bool {
   return ((load<u64>(at) ^ 0x8001002c80040030) | <u64>words) == 0;
 }
 
-/** Reads what follows the tuples, as far as it is in the template's shape; then the walk goes on. */
+/** Reads what follows the tuples, as far as it has the template's shape; then the walk goes on. */
 function readBehindTuples(
   at: usize, left: u32, family: u32, l4: u32, flow: usize,
 ): i32 {
-  store<u32>(flow + FLOW_ZONE_ORIG, 0); // both directions, as the walk leaves them
   let seen: u64 = HAS_ORIG | HAS_REPLY;
   let info: usize = 0;
   if (left >= WORDS_SIZE && isWords(at)) {
@@ -325,7 +324,7 @@ function readTriple(at: usize, left: u32, to: usize): bool {
   return seen == 7;
 }
 
-/** be64 members 1 and 2 of a nest to two consecutive u64 at `to`; bit 0 and 1 for what was there. */
+/** be64 members 1 and 2 of a nest to consecutive u64 at `to`; bits 0 and 1: what was there. */
 function readLongs(at: usize, left: u32, to: usize): u32 {
   let seen: u32 = 0;
   while (left >= 4) {

@@ -168,7 +168,8 @@ function readAttribute(
 /**
  * Reads the netlink message at `msg` (nlmsghdr first, at most `len` bytes) of subsystem 2 into the
  * expectation at `expect`. EXPECT_PRESENT is set anew; fields of absent attributes keep what they
- * held. Returns 0, BAD_LENGTH, BAD_TYPE (another subsystem) or BAD_TUPLE (no usable expected tuple).
+ * held. Returns 0, BAD_LENGTH, BAD_TYPE (another subsystem) or BAD_TUPLE (no usable expected
+ * tuple).
  */
 export function decodeExpect(msg: usize, len: u32, expect: usize): i32 {
   if (len < HEADER) return BAD_LENGTH;
@@ -227,9 +228,9 @@ function putAnnounced(at: usize, expect: usize, has: u32, family: u32): usize {
 /**
  * Writes the request `kind` (REQUEST_* of ctnetlink-request.ts) for the expectation at `expect` to
  * `out`. `nlflags` are the flags of the header besides REQUEST. Returns the length (a multiple of
- * 4), BAD_ROOM when `room` is below REQUEST_ROOM, BAD_TYPE for an unknown kind, or BAD_TUPLE without
- * a usable expected tuple or (CREATE, UPDATE) mask or master: the kernel wants all three even for
- * an update. DELETE and GET are the expected tuple and its zone alone.
+ * 4), BAD_ROOM when `room` is below REQUEST_ROOM, BAD_TYPE for an unknown kind, or BAD_TUPLE
+ * without a usable expected tuple or (CREATE, UPDATE) mask or master: the kernel wants all three
+ * even for an update. DELETE and GET are the expected tuple and its zone alone.
  *
  * The kernel ignores timeout and helper of a CREATE (its helper's policy holds); an UPDATE sets the
  * timeout.

@@ -47,6 +47,7 @@ export {
 } from './shard';
 
 // for tests and benchmarks: one step at a time
+export { filterPasses } from './filter';
 export { foldV6, hashLow } from './hash';
 export { keyOfTuple, packFlow, reserveParts, unpackFlow } from './record';
 export { addRecord, clearTable, findRecord, removeRecord } from './table';

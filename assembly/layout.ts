@@ -184,6 +184,7 @@ export const CONTROL_LIMIT = 104; // 2 × u32: HashLimit for each
 export const CONTROL_PORT_COMMIT = 112; // u32: netlink port of our commit socket
 export const CONTROL_PORT_FLUSH = 116; // u32: netlink port of our flush socket
 export const CONTROL_PORT_INJECT = 120; // u32: netlink port of our injection socket
+export const CONTROL_FILTER = 124; // u32: address of the compiled filter (filter-layout.ts), or 0
 export const CONTROL_STOP = 128; // u32, atomic: 1 asks every shard to leave its loop
 export const CONTROL_ASLEEP = 136; // u32, atomic: 1 while main sleeps in poll and wants a wake-up
 export const CONTROL_STARVED = 132; // u32: 1 when the side chunks ran out

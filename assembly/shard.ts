@@ -15,8 +15,10 @@ import {
   REQUEST_CREATE,
   REQUEST_DELETE,
 } from './ctnetlink';
+import { filterPasses } from './filter';
 import {
   BAD_ROOM,
+  CONTROL_FILTER,
   CONTROL_NOW,
   CONTROL_PORT_COMMIT,
   CONTROL_PORT_FLUSH,
@@ -70,6 +72,7 @@ import {
   SHARD_DUMPING,
   SHARD_EVENT_BAD,
   SHARD_EVENTS,
+  SHARD_FILTERED,
   SHARD_FLOW,
   SHARD_HANDLES,
   SHARD_HANDLES_SLOT,
@@ -151,6 +154,7 @@ function setState(record: usize, state: u32): void {
 export function shardEvents(shard: usize, list: usize, count: u32): void {
   const flow = shard + SHARD_FLOW;
   const table = tableOf(shard, TABLE_INTERNAL);
+  const filter = <usize>load<u32>(CONTROL_FILTER);
   for (let i: u32 = 0; i < count; i++) {
     const message = <usize>load<u32>(list + (<usize>i << 2));
     const type = <u32>load<u16>(message, 4);
@@ -170,6 +174,10 @@ export function shardEvents(shard: usize, list: usize, count: u32): void {
         continue;
       }
       replicate = port != load<u32>(CONTROL_PORT_COMMIT) && port != load<u32>(CONTROL_PORT_FLUSH);
+    }
+    if (filter != 0 && !filterPasses(filter, flow, <u32>(type == CT_DELETE))) {
+      bump(shard + SHARD_FILTERED);
+      continue;
     }
     if (type == CT_DELETE) destroyFlow(shard, table, flow, replicate);
     else changeFlow(shard, table, flow, load<u16>(message, 6) != 0, replicate);
@@ -318,13 +326,15 @@ export function shardDumpBegin(shard: usize): void {
  * Merges `count` entries of a kernel dump. An entry may be older than an event already applied: the
  * generation tells (then only missing attributes are taken), and a dead record with the same kernel
  * id stays dead. A living record with another kernel id is another flow: the newer of both stays.
- * With `replicate`, what is new or changed is queued for the peers.
+ * With `replicate`, what is new or changed is queued for the peers. An entry that the filter refuses
+ * is as if the kernel did not list it: a purge takes it out of the cache.
  */
 export function shardDump(shard: usize, list: usize, count: u32, replicate: u32): void {
   const flow = shard + SHARD_FLOW;
   const table = tableOf(shard, TABLE_INTERNAL);
   const key = shard + SHARD_SCRATCH;
   const visit = load<u8>(shard, SHARD_VISIT);
+  const filter = <usize>load<u32>(CONTROL_FILTER);
   for (let i: u32 = 0; i < count; i++) {
     const message = <usize>load<u32>(list + (<usize>i << 2));
     const reason = decodeFlow(message, load<u32>(message), flow);
@@ -332,6 +342,7 @@ export function shardDump(shard: usize, list: usize, count: u32, replicate: u32)
       refuseMessage(shard, SHARD_EVENT_BAD, reason);
       continue;
     }
+    if (filter != 0 && !filterPasses(filter, flow, 0)) continue;
     keyOfTuple(flow + FLOW_ORIG, zoneOfFlow(flow), key);
     let record = findRecord(table, key, flow);
     let changed = true;

@@ -13,6 +13,8 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Netns, Run } from './namespace.js';
+import { PORT } from './topology.js';
+import { waitFor } from './wait.js';
 
 /** One direction: addresses and the protocol's own fields (ports, or ICMP type, code, id). */
 export type Tuple = Readonly<Record<string, string>>;
@@ -208,4 +210,25 @@ export function describeDifferences(differences: readonly Difference[], limit = 
   const more = differences.length - lines.length;
   if (more > 0) lines.push(`  ... and ${more} more`);
   return `${differences.length} flows differ\n${lines.join('\n')}`;
+}
+
+/** UDP flows become assured two seconds after their start; pings and unanswered flows never do. */
+function settled(table: Table): boolean {
+  return [...table.values()].every(
+    (flow) =>
+      flow.status.includes('ASSURED') ||
+      flow.protocol.startsWith('icmp') ||
+      flow.orig.dport === String(PORT.silent),
+  );
+}
+
+/** Waits until a kernel holds `flows` flows and none of them will change its state any more. */
+export async function waitSettled(run: Run, ns: Netns, flows: number): Promise<void> {
+  await waitFor(
+    async () => {
+      const table = await dumpTable(run, ns);
+      return table.size === flows && settled(table);
+    },
+    { for: `${flows} settled flows in the active kernel`, every: 200 },
+  );
 }

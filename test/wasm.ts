@@ -14,7 +14,11 @@ let compiled: WebAssembly.Module | undefined;
 /** A fresh memory of `pages` pages with an instance on it. Addresses below 64 KiB are free to use. */
 export function sandbox(pages = 64): Sandbox {
   compiled ??= compileModule(process.env.FLOWTWIN_TEST_WASM);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: Math.max(pages, 1), shared: true });
+  const memory = new WebAssembly.Memory({
+    initial: pages,
+    maximum: Math.max(pages, 1),
+    shared: true,
+  });
   const instance = new WebAssembly.Instance(compiled, { env: { memory, abort } });
   const bytes = new Uint8Array(memory.buffer);
   if (bytes.length < PAGE) throw new Error('a sandbox needs at least one page');

@@ -27,6 +27,8 @@ export interface ArenaLimits {
   ackWindowSize: number;
   /** First sequence number this node sends. */
   firstSequence: number;
+  /** Flows that are followed, compiled (cache/filter.ts). Left out: all. */
+  filter?: Uint8Array;
 }
 
 /** struct mmsghdr[] with one iovec and one payload slot each. */
@@ -123,6 +125,7 @@ export class Arena {
     this.scratch = plan.reserve(1024);
     this.pollfds = plan.reserve(16 * 8);
     this.control = plan.reserve(2048);
+    const filter = limits.filter && plan.reserve(limits.filter.length);
     this.outgoing = {
       headers: plan.reserve(SEND_COUNT * L.MMSG_SIZE),
       iovecs: plan.reserve(SEND_COUNT * IOVEC),
@@ -219,6 +222,10 @@ export class Arena {
     this.set(L.CONTROL_SIDE_END, Math.min(pages * PAGE, 0xffff0000));
     this.set(L.CONTROL_LIMIT, limits.hashLimit);
     this.set(L.CONTROL_LIMIT + 4, limits.hashLimit);
+    if (filter !== undefined) {
+      this.bytes.set(limits.filter!, filter);
+      this.set(L.CONTROL_FILTER, filter);
+    }
     layouts.forEach((layout, index) => {
       this.initShard(layout, index);
     });

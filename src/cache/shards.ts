@@ -256,4 +256,3 @@ export function makeShards(
     ? new LocalShards(arena, core)
     : new WorkerShards(arena, module, wake, onDeath);
 }
-

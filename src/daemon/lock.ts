@@ -27,9 +27,7 @@ export class Lock {
       const pid = readFileSync(path, 'utf8').trim();
       closeSync(fd);
       const who = pid === '' ? '' : ` It runs with pid ${pid}.`;
-      throw new LockError(
-        `lockfile \`${path}' exists, perhaps conntrackd already running?${who}`,
-      );
+      throw new LockError(`lockfile \`${path}' exists, perhaps conntrackd already running?${who}`);
     }
     ftruncateSync(fd, 0);
     writeSync(fd, `${process.pid}\n`);

@@ -104,21 +104,14 @@ export class SyncNode {
     this.arena.set(L.CONTROL_PORT_COMMIT, this.commits.port);
     this.arena.set(L.CONTROL_PORT_FLUSH, this.flushes.port);
     this.events = this.openEvents();
-    this.replication = new Replication(
-      this.arena,
-      this.base,
-      this.core,
-      this.shards,
-      this.link,
-      {
-        startupResync: sync.startupResync,
-        onResyncRequest: () => {
-          log.notice('resync requested by other node');
-          this.sendBulk();
-        },
-        onPeerStart: () => log.limited('info', 'peer', 'the peer has started'),
+    this.replication = new Replication(this.arena, this.base, this.core, this.shards, this.link, {
+      startupResync: sync.startupResync,
+      onResyncRequest: () => {
+        log.notice('resync requested by other node');
+        this.sendBulk();
       },
-    );
+      onPeerStart: () => log.limited('info', 'peer', 'the peer has started'),
+    });
     this.plane = new DataPlane({
       arena: this.arena,
       base: this.base,

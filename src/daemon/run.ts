@@ -4,9 +4,9 @@
 //
 // Everything that can fail fails before "ready", with a reason on the terminal and exit status 1.
 
-import { ControlServer } from '../control/server.js';
+import { type Config, checkRuntime, type Diagnostic, formatDiagnostic } from '../config/index.js';
 import type { Mode } from '../control/protocol.js';
-import { checkRuntime, type Config, type Diagnostic, formatDiagnostic } from '../config/index.js';
+import { ControlServer } from '../control/server.js';
 import { readInterface } from '../kernel/links.js';
 import { errorText, setScheduler } from '../kernel/syscalls.js';
 import { isDetached, terminal } from './detach.js';

@@ -65,4 +65,3 @@ export function watchInterfaces(
   socket.addMembership(rt.MulticastGroups.LINK);
   return { close: () => socket.socket.close() };
 }
-

@@ -10,11 +10,11 @@ import {
   EPERM,
   SOCK_NONBLOCK,
   SOCK_RAW,
+  SystemCallError,
   setBuffer,
   setOption,
   socket,
   socketName,
-  SystemCallError,
 } from './syscalls.js';
 
 const NETLINK_NETFILTER = 12;

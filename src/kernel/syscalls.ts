@@ -33,7 +33,8 @@ export const POLLOUT = 4;
 /** Bytes of a struct pollfd: i32 fd, i16 events, i16 revents. */
 export const POLLFD_SIZE = 8;
 
-export const { EAGAIN, ECONNREFUSED, EEXIST, EINTR, EINVAL, ENOENT, ENOBUFS, EPERM, EACCES } = os.errno;
+export const { EAGAIN, ECONNREFUSED, EEXIST, EINTR, EINVAL, ENOENT, ENOBUFS, EPERM, EACCES } =
+  os.errno;
 
 // The C library of the process itself: glibc or musl, whatever Node was linked with.
 const libc = koffi.load(null);
@@ -48,8 +49,8 @@ const cSetOption = libc.func(
 const cGetOption = libc.func(
   'int getsockopt(int fd, int level, int name, _Out_ void *value, _Inout_ uint32_t *length)',
 );
-const cRecv = libc.func('ssize_t recv(int fd, uintptr_t buffer, size_t length, int flags)');
-const cSend = libc.func('ssize_t send(int fd, uintptr_t buffer, size_t length, int flags)');
+const cRecv = libc.func('intptr_t recv(int fd, uintptr_t buffer, size_t length, int flags)');
+const cSend = libc.func('intptr_t send(int fd, uintptr_t buffer, size_t length, int flags)');
 const cRecvmmsg = libc.func(
   'int recvmmsg(int fd, uintptr_t headers, uint32_t count, int flags, uintptr_t timeout)',
 );
@@ -57,8 +58,8 @@ const cSendmmsg = libc.func('int sendmmsg(int fd, uintptr_t headers, uint32_t co
 const cPoll = libc.func('int poll(uintptr_t fds, unsigned long count, int timeout)');
 const cClose = libc.func('int close(int fd)');
 const cEventfd = libc.func('int eventfd(uint32_t initial, int flags)');
-const cWrite = libc.func('ssize_t write(int fd, const void *buffer, size_t length)');
-const cRead = libc.func('ssize_t read(int fd, _Out_ void *buffer, size_t length)');
+const cWrite = libc.func('intptr_t write(int fd, const void *buffer, size_t length)');
+const cRead = libc.func('intptr_t read(int fd, _Out_ void *buffer, size_t length)');
 const cFlock = libc.func('int flock(int fd, int operation)');
 const cStrerror = libc.func('const char *strerror(int number)');
 const cScheduler = libc.func('int sched_setscheduler(int pid, int policy, const void *parameters)');
@@ -127,12 +128,7 @@ export function setOption(fd: number, level: number, name: number, value: number
 }
 
 /** Sets an option of raw bytes; returns 0 or the errno. */
-export function setOptionBytes(
-  fd: number,
-  level: number,
-  name: number,
-  value: Uint8Array,
-): number {
+export function setOptionBytes(fd: number, level: number, name: number, value: Uint8Array): number {
   return cSetOption(fd, level, name, value, value.length) < 0 ? koffi.errno() : 0;
 }
 

@@ -67,7 +67,10 @@ function gatherDump({ arena, core }: TableParts, length: number): number {
   return arena.get(arena.gather + L.GATHER_FLOWS);
 }
 
-async function mergeListed({ arena, core, shards, pause }: TableParts, told: number): Promise<void> {
+async function mergeListed(
+  { arena, core, shards, pause }: TableParts,
+  told: number,
+): Promise<void> {
   const count = arena.get(arena.gather + L.GATHER_FLOWS);
   const { flows, routed, counts } = arena.dump;
   if (shards.immediate) {
@@ -87,7 +90,10 @@ async function mergeListed({ arena, core, shards, pause }: TableParts, told: num
 }
 
 /** Deletes the kernel's flows, one by one; returns how many went. */
-export async function flushKernelTable(parts: TableParts, requests: RequestSocket): Promise<number> {
+export async function flushKernelTable(
+  parts: TableParts,
+  requests: RequestSocket,
+): Promise<number> {
   const { arena, core } = parts;
   const { buffer, size } = arena.requests;
   const kernel = new KernelDump(arena, parts.base, 'flows');

@@ -21,6 +21,8 @@ const TURN_DATAGRAMS = 1024;
 /** Largest control message. */
 const CONTROL_LENGTH = 16;
 const TICK = 1000; // ms
+/** ms from the peer's answer until what it has not acknowledged counts as lost: two of its ticks. */
+const HELLO_GRACE = 2500;
 
 interface ControlMessage {
   flags: number;
@@ -48,6 +50,8 @@ export class Replication {
   private to = 0;
   /** Shard whose slots the armed headers point at; -1: the control datagram. */
   private source = -1;
+  /** Up to which number we said HELLO, until that is known to have arrived. */
+  private unheard: { since: number; last: number } | undefined;
   private lastSent = 0;
   private lastTick = 0;
   private readonly messagePositions: number[];
@@ -173,14 +177,23 @@ export class Replication {
 
   /**
    * The peer has heard us. While we said HELLO it took any number for the right one, so what was lost
-   * then was lost unnoticed: everything not acknowledged yet is sent again.
+   * then was lost unnoticed: what is still not acknowledged after HELLO_GRACE is sent again.
    */
   private peerAnswered(): void {
-    const { arena, core } = this;
+    const { arena } = this;
     if (arena.get(arena.sender + L.SENDER_FLAGS) === 0) return;
     arena.set(arena.sender + L.SENDER_FLAGS, 0);
-    const last = (arena.get(arena.sender + L.SENDER_NEXT) - 1) >>> 0;
-    core.senderMissed(arena.sender, arena.get(arena.sender + L.SENDER_TAIL), last);
+    this.unheard = {
+      since: performance.now(),
+      last: (arena.get(arena.sender + L.SENDER_NEXT) - 1) >>> 0,
+    };
+  }
+
+  private repeatUnheard(now: number): void {
+    if (this.unheard === undefined || now - this.unheard.since < HELLO_GRACE) return;
+    const { sender } = this.arena;
+    this.core.senderMissed(sender, this.arena.get(sender + L.SENDER_TAIL), this.unheard.last);
+    this.unheard = undefined;
     this.passOn();
   }
 
@@ -241,6 +254,7 @@ export class Replication {
   tick(now: number): void {
     if (this.silent || now - this.lastTick < TICK) return;
     this.lastTick = now;
+    this.repeatUnheard(now);
     const owes = this.tracked && this.core.receiverTick(this.arena.receiver) === 1;
     if (owes) this.act();
     else if (now - this.lastSent >= TICK) this.controls.push({ flags: FLAG.ALIVE, from: 0, to: 0 });
@@ -254,7 +268,7 @@ export class Replication {
       const armed = this.armControls() || this.armFlows();
       if (armed === 0) break;
       budget -= armed;
-      if (this.isBulk()) budget -= TURN_DATAGRAMS / BULK_DATAGRAMS * armed;
+      if (this.isBulk()) budget -= (TURN_DATAGRAMS / BULK_DATAGRAMS) * armed;
     }
     if (this.link.packetsSent !== sentBefore) this.lastSent = now;
     return this.to > this.from || budget <= 0;

@@ -5,7 +5,13 @@ import { expect, test } from 'vitest';
 import { multicastLink, tcpLink, udpLink } from '../../lab/daemon.js';
 import { type Pair, type PairOptions, withPair } from '../../lab/pair.js';
 import { waitReplicated } from '../../lab/replication.js';
-import { compareTables, describeDifferences, dumpTable, type Table } from '../../lab/table.js';
+import {
+  compareTables,
+  describeDifferences,
+  dumpTable,
+  type Table,
+  waitSettled,
+} from '../../lab/table.js';
 import { takeOver } from '../../lab/takeover.js';
 import { LABEL, MARK, ZONE } from '../../lab/topology.js';
 import {
@@ -18,7 +24,6 @@ import {
   unanswered,
   variety,
 } from '../../lab/traffic.js';
-import { waitFor } from '../../lab/wait.js';
 import { describePairings } from './matrix.js';
 
 interface Traffic {
@@ -38,24 +43,8 @@ async function makeTraffic({ run, topology }: Pair): Promise<Traffic> {
   await Promise.all(pings.map((ping) => ping.progress()));
   await client.close('tcp-short');
   const flows = plan.reduce((sum, group) => sum + group.count, 0) + pings.length;
-  // UDP flows become assured two seconds after their start: wait for the last change of state.
-  await waitFor(
-    async () => {
-      const table = await dumpTable(run, topology.fw1.ns);
-      return table.size === flows && settled(table);
-    },
-    { for: `${flows} settled flows in the active kernel` },
-  );
+  await waitSettled(run, topology.fw1.ns, flows);
   return { client, pings, flows };
-}
-
-function settled(table: Table): boolean {
-  return [...table.values()].every(
-    (flow) =>
-      flow.status.includes('ASSURED') ||
-      flow.protocol.startsWith('icmp') ||
-      flow.orig.dport === '5999',
-  );
 }
 
 /** The table shows what the plan was to make; otherwise an equal table would prove little. */

@@ -9,7 +9,6 @@ import { type Pair, withPair } from '../../lab/pair.js';
 import { waitReplicated } from '../../lab/replication.js';
 import { compareTables, describeDifferences, dumpTable } from '../../lab/table.js';
 import { loadFlows } from '../../lab/traffic.js';
-import { waitFor } from '../../lab/wait.js';
 import { describePairings } from './matrix.js';
 
 /** Whole batches, whole thirds. */
@@ -17,14 +16,15 @@ const FLOWS = 3072;
 /** Destination ports: a third of the flows each. */
 const PORT = { kept: 80, marked: 81, destroyed: 82 } as const;
 
-/** Restore-file lines that create the flows `from` to `to`. */
-function creations(from: number, to: number): string {
+/** Restore-file lines that add the flows `from` to `to`, or change those that are there. */
+function additions(from: number, to: number, mark: (index: number) => number | undefined): string {
   const ports = Object.values(PORT);
   const lines: string[] = [];
   for (let index = from; index < to; index++) {
     const source = `10.1.${1 + (index >> 8)}.${index & 255}`;
     const tuple = `-s ${source} -d 10.2.0.2 --sport ${10000 + index} --dport ${ports[index % 3]}`;
-    lines.push(`-I -p tcp ${tuple} --state ESTABLISHED -u ASSURED,SEEN_REPLY -t 3600`);
+    const marked = mark(index) === undefined ? '' : ` -m ${mark(index)}`;
+    lines.push(`-A -p tcp ${tuple} --state ESTABLISHED -u ASSURED,SEEN_REPLY -t 3600${marked}`);
   }
   return `${lines.join('\n')}\n`;
 }
@@ -35,21 +35,15 @@ const BATCH = 256;
 async function churn({ run, topology }: Pair): Promise<void> {
   const { ns } = topology.fw1;
   const file = join(run.path('flows'), 'restore');
-  // Retried, as conntrack(8) 1.4.7 loses its place in a dump when it updates what it dumps.
-  const conntrack = (verb: string, ...words: string[]) =>
-    waitFor(() => ns.exec('conntrack', [verb, '-p', 'tcp', ...words]), {
-      for: `conntrack ${verb} ${words.join(' ')}`,
-      timeout: 5_000,
-    });
-  for (let from = 0; from < FLOWS; from += BATCH) {
-    writeFileSync(file, creations(from, Math.min(from + BATCH, FLOWS)));
+  const load = async (lines: string): Promise<void> => {
+    writeFileSync(file, lines);
     await loadFlows(ns, file);
-    // In small bites: conntrack(8) overruns its own socket when it updates many flows at once.
-    for (let host = 0; host < BATCH; host += 64) {
-      const source = `10.1.${1 + (from >> 8)}.${host}/26`;
-      await conntrack('-U', '-s', source, '-m', `${1 + from + host}`, '--dport', `${PORT.marked}`);
-    }
-    await conntrack('-D', '--dport', `${PORT.destroyed}`);
+  };
+  for (let from = 0; from < FLOWS; from += BATCH) {
+    const to = Math.min(from + BATCH, FLOWS);
+    await load(additions(from, to, () => undefined));
+    await load(additions(from, to, (index) => (index % 3 === 1 ? 1 + index : undefined)));
+    await ns.exec('conntrack', ['-D', '-p', 'tcp', '--dport', `${PORT.destroyed}`]);
   }
 }
 

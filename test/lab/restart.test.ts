@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { C, type Daemon } from '../../lab/daemon.js';
 import { type Pair, withPair } from '../../lab/pair.js';
 import { waitReplicated } from '../../lab/replication.js';
-import { compareTables, describeDifferences, dumpTable } from '../../lab/table.js';
+import { compareTables, describeDifferences, dumpTable, waitSettled } from '../../lab/table.js';
 import { startClient, startServer, variety } from '../../lab/traffic.js';
 import { describePairings } from './matrix.js';
 
@@ -19,7 +19,10 @@ async function crashAndStart(daemon: Daemon, meanwhile: () => Promise<unknown>):
   await daemon.start();
 }
 
-async function expectEqualAfterCommit({ run, topology, backup }: Pair): Promise<void> {
+async function expectEqualAfterCommit(pair: Pair, flows: number): Promise<void> {
+  const { run, topology, active, backup } = pair;
+  await waitSettled(run, topology.fw1.ns, flows);
+  await waitReplicated(active, backup, flows);
   await backup.client('-c');
   const [first, second] = await Promise.all([
     dumpTable(run, topology.fw1.ns),
@@ -42,8 +45,7 @@ describePairings((programs) => {
       await crashAndStart(backup, () => startClient(topology, plan));
       expect((await backup.caches()).external.active).toBeLessThan(2 * flows);
       await backup.client('-n');
-      await waitReplicated(active, backup, 2 * flows);
-      await expectEqualAfterCommit(pair);
+      await expectEqualAfterCommit(pair, 2 * flows);
     });
   });
 
@@ -60,8 +62,7 @@ describePairings((programs) => {
       await waitReplicated(active, backup, 2 * flows);
       // Sequence numbers began anew; what comes now must still be taken.
       await startClient(topology, plan);
-      await waitReplicated(active, backup, 3 * flows);
-      await expectEqualAfterCommit(pair);
+      await expectEqualAfterCommit(pair, 3 * flows);
     });
   });
 

@@ -33,6 +33,8 @@ export class TestNode {
   /** Scratch for a wide Flow and, behind it, a key. */
   readonly flow: number;
   readonly key: number;
+  /** Start and size of what a test may write and a reset must undo. */
+  private readonly dirty: [number, number][];
   private readonly image: Map<number, number> = new Map();
 
   constructor(limits: Limits = {}) {
@@ -73,9 +75,16 @@ export class TestNode {
     arena.set(L.CONTROL_SECRET + 8, 0x85ebca6b);
     arena.set(L.CONTROL_SECRET + 12, 0xc2b2ae35);
     this.now = 1000;
-    arena.u32.forEach((word, index) => {
-      if (word !== 0) this.image.set(index, word);
-    });
+    this.dirty = [
+      [0, arena.batches[0]!.headers],
+      [arena.get(arena.sender + L.SENDER_RING), 4 * (arena.get(arena.sender + L.SENDER_MASK) + 1)],
+      [arena.shardBase, this.bytes.length - arena.shardBase],
+    ];
+    for (const [start, size] of this.dirty) {
+      for (let at = start / 4; at < (start + size) / 4; at++) {
+        if (arena.u32[at] !== 0) this.image.set(at, arena.u32[at]!);
+      }
+    }
   }
 
   /**
@@ -83,11 +92,7 @@ export class TestNode {
    * daemon: nothing may read them beyond what was written anew.
    */
   reset(): this {
-    const { arena, bytes } = this;
-    const ring = this.get(arena.sender + L.SENDER_RING);
-    bytes.fill(0, ring, ring + 4 * (this.get(arena.sender + L.SENDER_MASK) + 1));
-    bytes.fill(0, 0, arena.batches[0]!.headers);
-    bytes.fill(0, arena.shardBase);
+    for (const [start, size] of this.dirty) this.bytes.fill(0, start, start + size);
     for (const [index, word] of this.image) this.arena.u32[index] = word;
     return this;
   }

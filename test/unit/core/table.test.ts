@@ -7,6 +7,7 @@ import * as L from '../../../assembly/layout.js';
 import { EXTERNAL, INTERNAL, TestNode } from './arena.js';
 import { checkShard, checkTable } from './invariants.js';
 import { address } from './kernel.js';
+import { numbers } from './numbers.js';
 import { type Attributes, type Identity, readAttributes, writeFlow } from './wide.js';
 
 /** Flow k of a small world: few tuples, so that chains are long and the same ones meet again. */
@@ -107,18 +108,6 @@ class Model {
       }
     }
   }
-}
-
-/** Reproducible numbers below 2^32 (a 32-bit Weyl sequence through a mixer). */
-export function numbers(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x9e3779b9) >>> 0;
-    let z = state;
-    z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
-    z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
-    return ((z ^ (z >>> 16)) >>> 0) % below;
-  };
 }
 
 describe('the flow table', () => {

@@ -7,6 +7,8 @@ import {
   BAD_LENGTH,
   BAD_TUPLE,
   BAD_TYPE,
+  FLOW_OBSERVED,
+  FLOW_PRESENT,
   FLOW_SIZE,
   TUPLE_SIZE,
 } from '../../../assembly/layout.js';
@@ -18,6 +20,21 @@ const { bytes, view, fn } = box;
 const MESSAGE = 4096;
 const FLOW = 1024;
 const DECODERS = ['decodeFlow', 'decodeFlowGeneric'] as const;
+
+/** FLOW_PRESENT and FLOW_OBSERVED of the last decoded flow. */
+const bits = () => [
+  view.getUint32(FLOW + FLOW_PRESENT, true),
+  view.getUint32(FLOW + FLOW_OBSERVED, true),
+];
+
+/** Decodes `message` on both ways, which must agree; the flow, or the reason of its refusal. */
+function both(message: Uint8Array): unknown {
+  const flow = decode('decodeFlow', message);
+  const has = bits();
+  expect(decode('decodeFlowGeneric', message)).toEqual(flow);
+  if (typeof flow === 'object') expect(bits()).toEqual(has);
+  return flow;
+}
 
 /** Decodes `message`; the flow, or the reason of its refusal. */
 function decode(decoder: (typeof DECODERS)[number], message: Uint8Array): unknown {
@@ -149,16 +166,97 @@ describe('a message that is cut short', () => {
   });
 });
 
+describe('an attribute that is too short', () => {
+  // Every leaf of every message in turn: moved to the end of its nest, its nest to the end of the
+  // message, cut to every length, and nothing behind it but the end of the memory.
+  const NESTS = new Map([
+    ['', [1, 2, 4, 5, 6, 9, 10, 13, 14, 15, 16, 19, 20, 24]],
+    ['1', [1, 2]],
+    ['2', [1, 2]],
+    ['14', [1, 2]],
+    ['4', [1, 2, 3]],
+  ]);
+
+  interface Node {
+    type: number;
+    payload: Uint8Array;
+    inside?: Node[];
+  }
+
+  function parse(from: Uint8Array, path: number[] = []): Node[] {
+    const nodes: Node[] = [];
+    const words = new DataView(from.buffer, from.byteOffset, from.length);
+    for (let at = 0; at + 4 <= from.length; ) {
+      const length = words.getUint16(at, true);
+      if (length < 4) break;
+      const type = words.getUint16(at + 2, true) & 0x3fff;
+      const payload = from.subarray(at + 4, at + length);
+      const nested = NESTS.get(path.join('.'))?.includes(type);
+      nodes.push({
+        type,
+        payload,
+        ...(nested ? { inside: parse(payload, [...path, type]) } : {}),
+      });
+      at += (length + 3) & ~3;
+    }
+    return nodes;
+  }
+
+  function build({ type, payload, inside }: Node, padded: boolean): number[] {
+    const body = inside
+      ? inside.flatMap((node, index) => build(node, padded || index < inside.length - 1))
+      : [...payload];
+    const length = body.length + 4;
+    const whole = [length & 0xff, length >> 8, type, inside ? 0x80 : 0, ...body];
+    while (padded && whole.length & 3) whole.push(0);
+    return whole;
+  }
+
+  /** Every tree of `nodes` with one leaf last at every level and shortened to each length. */
+  function* shortened(nodes: Node[]): Generator<Node[]> {
+    for (const [index, node] of nodes.entries()) {
+      const others = nodes.filter((_, other) => other !== index);
+      if (node.inside) {
+        for (const inside of shortened(node.inside)) yield [...others, { ...node, inside }];
+      } else {
+        for (let size = 0; size <= node.payload.length; size++) {
+          yield [...others, { ...node, payload: node.payload.slice(0, size) }];
+        }
+      }
+    }
+  }
+
+  test('is read to its end and no further', () => {
+    let tried = 0;
+    for (const whole of MESSAGES) {
+      for (const nodes of shortened(parse(whole.subarray(20)))) {
+        const body = nodes.flatMap((node, index) => build(node, index < nodes.length - 1));
+        const message = sized(Uint8Array.from([...whole.subarray(0, 20), ...body]));
+        const at = bytes.length - message.length;
+        bytes.set(message, at);
+        const outcomes = [...DECODERS, 'peekTuple'].map((decoder) => {
+          bytes.fill(0xa5, FLOW, FLOW + FLOW_SIZE);
+          const result = fn[decoder]!(at, message.length, FLOW);
+          const left = bytes.slice(FLOW, FLOW + FLOW_SIZE);
+          bytes.fill(0xff, MESSAGE, MESSAGE + message.length + 64);
+          bytes.set(message, MESSAGE);
+          bytes.fill(0xa5, FLOW, FLOW + FLOW_SIZE);
+          expect(fn[decoder]!(MESSAGE, message.length, FLOW)).toBe(result);
+          expect(Buffer.compare(bytes.slice(FLOW, FLOW + FLOW_SIZE), left)).toBe(0);
+          return result;
+        });
+        expect(outcomes[0]).toBe(outcomes[1]);
+        tried++;
+      }
+    }
+    expect(tried).toBeGreaterThan(10_000);
+  }, 60_000);
+});
+
 describe('the parsing rules of the kernel', () => {
   const established = MESSAGES[FLOWS.findIndex(({ name }) => name === 'tcp4 ACK / UPDATE')]!;
   const udp = MESSAGES[FLOWS.findIndex(({ name }) => name === 'zone both / NEW')]!;
   const base = decode('decodeFlow', established) as Record<string, unknown>;
-
-  function both(message: Uint8Array): unknown {
-    const flow = decode('decodeFlow', message);
-    expect(decode('decodeFlowGeneric', message)).toEqual(flow);
-    return flow;
-  }
 
   test('order is irrelevant', () => {
     fc.assert(
@@ -251,9 +349,67 @@ describe('the parsing rules of the kernel', () => {
     const noPort = Uint8Array.from(orig!);
     noPort[46] = 99; // DST_PORT becomes an unknown type
     expect(both(join(established, [noPort, reply!, ...rest]))).toBe(BAD_TUPLE);
+    const [udpOrig] = attributes(udp);
+    expect(both(join(udp, [udpOrig!]))).toBeTypeOf('object');
+    udpOrig![38] = 99; // SRC_PORT
+    expect(both(join(udp, [udpOrig!]))).toBe(BAD_TUPLE);
     const otherFamily = Uint8Array.from(established);
     otherFamily[16] = 10;
     expect(both(otherFamily)).toBe(BAD_TUPLE);
+  });
+
+  const KEYS: Record<number, string> = {
+    2: 'reply',
+    3: 'status',
+    4: 'protoinfo',
+    5: 'helper',
+    7: 'timeout',
+    8: 'mark',
+    9: 'countersOrig',
+    10: 'countersReply',
+    11: 'use',
+    12: 'id',
+    14: 'master',
+    15: 'seqAdjOrig',
+    16: 'seqAdjReply',
+    18: 'zone',
+    19: 'secctx',
+    20: 'timestamp',
+    22: 'labels',
+    24: 'synproxy',
+    27: 'timestampEvent',
+  };
+
+  test('each attribute says its own and nothing else', () => {
+    const met = new Set<string>();
+    for (const [index, message] of MESSAGES.entries()) {
+      const [orig, ...rest] = attributes(message);
+      const whole = expectedFlow(FLOWS[index]!);
+      const { type, flags, portid } = whole;
+      const alone = both(join(message, [orig!]));
+      expect(alone).toEqual({ type, flags, portid, orig: whole.orig });
+      for (const part of rest.filter(({ length }) => length > 4)) {
+        const key = KEYS[(part[2]! | (part[3]! << 8)) & 0x3fff];
+        const said = key && key in whole ? { [key]: whole[key] } : {};
+        expect(both(join(message, [orig!, part]))).toEqual({ ...(alone as object), ...said });
+        if (key) met.add(key);
+      }
+    }
+    expect([...met].sort()).toEqual(Object.values(KEYS).sort());
+  });
+
+  test('labels come in whole words, the missing ones are clear', () => {
+    const parts = attributes(established);
+    const labels = (size: number) => {
+      const part = new Uint8Array(4 + ((size + 3) & ~3));
+      part.set([4 + size, 0, 22, 0, ...Array(size).fill(0xff)]);
+      return both(join(established, [...parts, part])) as { labels?: string };
+    };
+    expect(labels(4).labels).toBe('ffffffff'.padEnd(32, '0'));
+    expect(labels(16).labels).toBe('f'.repeat(32));
+    expect(labels(20).labels).toBe('f'.repeat(32));
+    expect(labels(0).labels).toBe('0'.repeat(32));
+    for (const size of [1, 3, 6, 17]) expect(labels(size)).toEqual(base);
   });
 
   test('a helper name that cannot be one is no helper', () => {
@@ -281,11 +437,11 @@ describe('random damage', () => {
       fc.property(fc.nat(MESSAGES.length - 1), damage, (index, changes) => {
         const message = Uint8Array.from(MESSAGES[index]!);
         for (const [at, value] of changes) message[16 + (at % (message.length - 16))] = value;
-        expect(decode('decodeFlow', message)).toEqual(decode('decodeFlowGeneric', message));
+        both(message);
       }),
       { numRuns: 20_000 },
     );
-  });
+  }, 60_000);
 
   test('template and walk agree on attributes thrown together', () => {
     const pool = MESSAGES.flatMap(attributes);
@@ -305,7 +461,7 @@ describe('random damage', () => {
             ...attributes(MESSAGES[index]!).slice(0, 3),
             ...more,
           ]);
-          expect(decode('decodeFlow', message)).toEqual(decode('decodeFlowGeneric', message));
+          both(message);
         },
       ),
       { numRuns: 5000 },

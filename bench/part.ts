@@ -1,0 +1,13 @@
+// What a part of the bench is given, and what it is.
+
+import type { Collector } from './figures.js';
+
+export interface PartContext {
+  /** Fewer sizes and repetitions: the whole bench in under 90 seconds. */
+  quick: boolean;
+  collector: Collector;
+  /** A line about what happens now. */
+  progress: (text: string) => void;
+}
+
+export type Part = (context: PartContext) => void | Promise<void>;

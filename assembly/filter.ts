@@ -72,13 +72,11 @@ function listed(filter: usize, flow: usize): bool {
   const answered = (load<u32>(flow, FLOW_PRESENT) & HAS_REPLY) != 0;
   if (family == AF_INET) {
     const count = load<u32>(filter, FILTER_COUNT4);
-    if (count == 0) return false;
     const ranges = filter + <usize>load<u32>(filter, FILTER_AT4);
     return within4(ranges, count, client) || (answered && within4(ranges, count, server));
   }
   if (family == AF_INET6) {
     const count = load<u32>(filter, FILTER_COUNT6);
-    if (count == 0) return false;
     const ranges = filter + <usize>load<u32>(filter, FILTER_AT6);
     return within6(ranges, count, client) || (answered && within6(ranges, count, server));
   }

@@ -46,6 +46,9 @@ export {
   snapshotRecord,
 } from './shard';
 
+// the command line: flows as text
+export { flowLine } from './text';
+
 // for tests and benchmarks: one step at a time
 export { filterPasses } from './filter';
 export { foldV6, hashLow } from './hash';

@@ -244,6 +244,8 @@ export const OBJECT_DEAD = 2; // destroyed, kept until its DEL is acknowledged
 export const OBJECT_FREE = 3; // on the free list
 export const OBJECT_QUEUED = 0x4; // in the transmit queue
 export const OBJECT_TOMB = 0x8; // dead, and nobody is told: remembered only while a dump runs
+export const OBJECT_FRESH = 0x10; // a new flow on an old tuple: travels as NEW until that is acknowledged
+export const OBJECT_TOLD = 0x20; // FRESH, and a NEW of it has left
 
 // v6 part, 64 bytes.
 export const V6_SRC = 0;

@@ -41,10 +41,12 @@ import {
   KNOWN_PORTS,
   OBJECT_ALIVE,
   OBJECT_DEAD,
+  OBJECT_FRESH,
   OBJECT_FREE,
   OBJECT_NEW,
   OBJECT_QUEUED,
   OBJECT_STATE,
+  OBJECT_TOLD,
   OBJECT_TOMB,
   OUT_LENGTH,
   OUT_MESSAGES,
@@ -140,12 +142,12 @@ function stateOf(record: usize): u32 {
   return <u32>load<u8>(record, RECORD_OBJECT) & OBJECT_STATE;
 }
 
-/** Sets the state, keeps the queue bit, clears the tomb bit. */
+/** Sets the state, keeps all other bits but the tomb bit. */
 // @ts-ignore: decorator
 @inline
 function setState(record: usize, state: u32): void {
   const object = <u32>load<u8>(record, RECORD_OBJECT);
-  store<u8>(record, <u8>((object & OBJECT_QUEUED) | state), RECORD_OBJECT);
+  store<u8>(record, <u8>((object & (OBJECT_QUEUED | OBJECT_FRESH | OBJECT_TOLD)) | state), RECORD_OBJECT);
 }
 
 // ------------------------------------------------------------------------------ kernel events
@@ -226,7 +228,10 @@ function addFlow(shard: usize, table: usize, key: usize, flow: usize): usize {
   return record;
 }
 
-/** A new flow on the tuple of an old one: the old attributes go, the place in the table stays. */
+/**
+ * A new flow on the tuple of an old one: the old attributes go, the place in the table stays. Its
+ * messages are NEWs until one is acknowledged: an UPD would be merged into the old flow at the peer.
+ */
 function replaceFlow(shard: usize, table: usize, record: usize, flow: usize): bool {
   if (stateOf(record) == OBJECT_DEAD) store<u32>(table, load<u32>(table, TABLE_DEAD) - 1, TABLE_DEAD);
   else bump(table + TABLE_DESTROYED);
@@ -241,7 +246,8 @@ function replaceFlow(shard: usize, table: usize, record: usize, flow: usize): bo
     return false;
   }
   packFlow(record, flow, false);
-  setState(record, OBJECT_NEW);
+  const queued = <u32>load<u8>(record, RECORD_OBJECT) & OBJECT_QUEUED;
+  store<u8>(record, <u8>(queued | OBJECT_NEW | OBJECT_FRESH), RECORD_OBJECT);
   const now = load<u32>(CONTROL_NOW);
   store<u32>(record, now, RECORD_STAMP);
   store<u32>(record, now, RECORD_ADDED);
@@ -534,6 +540,8 @@ function leaveQueue(shard: usize, record: usize): void {
 }
 
 function doneSending(shard: usize, table: usize, record: usize, options: u32): void {
+  const object = load<u8>(record, RECORD_OBJECT);
+  if (object & OBJECT_FRESH) store<u8>(record, object | OBJECT_TOLD, RECORD_OBJECT);
   if (shardQueued(shard) == 0) {
     // it came from the bulk send
     store<u32>(shard, <u32>record + RECORD_SIZE, SHARD_BULK);
@@ -553,7 +561,19 @@ function encodeRecord(shard: usize, record: usize, out: usize, room: u32, option
   let wire: u32 = 0;
   if (options & SHARD_OMIT_TIMEOUT) wire |= SYNC_OMIT_TIMEOUT;
   if (options & SHARD_WINDOW_TRACKING) wire |= SYNC_WSCALE;
-  return encodeSync(flow, out, room, <i32>stateOf(record), wire);
+  return encodeSync(flow, out, room, messageType(record), wire);
+}
+
+/** NEW, UPD or DEL by the record's state; a fresh flow that lives is a NEW all the time. */
+function messageType(record: usize): i32 {
+  const object = <u32>load<u8>(record, RECORD_OBJECT);
+  const state = object & OBJECT_STATE;
+  if (!(object & OBJECT_FRESH)) return <i32>state;
+  if (object & OBJECT_TOLD && !load<u8>(record, RECORD_UNACKED)) {
+    store<u8>(record, <u8>(object & ~(OBJECT_FRESH | OBJECT_TOLD)), RECORD_OBJECT);
+    return <i32>state;
+  }
+  return state == OBJECT_ALIVE ? OBJECT_NEW : <i32>state;
 }
 
 /** Queues records whose messages the peer missed. A record that is gone by now has nothing to say. */

@@ -400,7 +400,7 @@ function attributes(
 export function flowLine(
   flow: usize, out: usize, room: u32, words: usize, options: u32, now: u32,
 ): i32 {
-  if (room < LINE_MAX) return BAD_ROOM;
+  if (room < <u32>LINE_MAX) return BAD_ROOM;
   const has = load<u32>(flow, FLOW_PRESENT);
   const saw = load<u32>(flow, FLOW_OBSERVED);
   let at = head(out, flow, words, options, has);

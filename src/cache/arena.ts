@@ -29,6 +29,17 @@ export interface ArenaLimits {
   firstSequence: number;
   /** Flows that are followed, compiled (cache/filter.ts). Left out: all. */
   filter?: Uint8Array;
+  /** Dedicated links over TCP. Left out: none. */
+  streams?: number;
+  /** ErrorQueueLength: datagrams kept while no stream is connected. */
+  errorQueueLength?: number;
+}
+
+/** Slots for datagrams, one after the other. */
+export interface SlotArea {
+  slots: number;
+  slotSize: number;
+  count: number;
 }
 
 /** struct mmsghdr[] with one iovec and one payload slot each. */
@@ -90,7 +101,7 @@ export class Arena {
   /** Result of listing netlink messages. */
   readonly gather: number;
   readonly scratch: number;
-  /** 16 pollfds. */
+  /** 32 pollfds. */
   readonly pollfds: number;
   /** struct mmsghdr[] and iovecs for sending; payloads lie anywhere in the arena. */
   readonly outgoing: { headers: number; iovecs: number; count: number };
@@ -114,6 +125,10 @@ export class Arena {
     replySize: number;
   };
   readonly snapshots: { buffer: number; count: number };
+  /** Per TCP link, LINK_SLOT bytes: the message whose end has not arrived yet. */
+  readonly carries: number[] = [];
+  /** What TCP links could not send yet; one area for all of them. */
+  readonly backlog: SlotArea;
 
   constructor(readonly limits: ArenaLimits) {
     const plan = new Plan();
@@ -123,7 +138,7 @@ export class Arena {
     this.receiver = plan.reserve(L.RECEIVER_SIZE);
     this.gather = plan.reserve(L.GATHER_SIZE);
     this.scratch = plan.reserve(1024);
-    this.pollfds = plan.reserve(16 * 8);
+    this.pollfds = plan.reserve(32 * 8);
     this.control = plan.reserve(2048);
     const filter = limits.filter && plan.reserve(limits.filter.length);
     this.outgoing = {
@@ -166,6 +181,11 @@ export class Arena {
       buffer: plan.reserve(SNAPSHOT_COUNT * L.SNAPSHOT_SIZE),
       count: SNAPSHOT_COUNT,
     };
+    const { streams = 0 } = limits;
+    for (let i = 0; i < streams; i++) this.carries.push(plan.reserve(LINK_SLOT));
+    const slotSize = roundUp(limits.payloadMax, 64);
+    const kept = streams === 0 ? 0 : Math.max(1, limits.errorQueueLength ?? 1);
+    this.backlog = { slots: plan.reserve(kept * slotSize), slotSize, count: kept };
 
     const ringSize = powerOfTwo(limits.resendQueueSize + 1);
     const senderLists = {
@@ -218,8 +238,8 @@ export class Arena {
     const secret = randomFillSync(new Uint8Array(16));
     this.bytes.set(secret, L.CONTROL_SECRET);
     this.set(L.CONTROL_SIDE_NEXT, sideStart);
-    // The last byte of a 4 GiB memory has an address, its end has none.
-    this.set(L.CONTROL_SIDE_END, Math.min(pages * PAGE, 0xffff0000));
+    // Room behind the end, so that shards asking past it at the same time never wrap to 0.
+    this.set(L.CONTROL_SIDE_END, Math.min(pages * PAGE, 2 ** 32 - 64 * L.SIDE_CHUNK));
     this.set(L.CONTROL_LIMIT, limits.hashLimit);
     this.set(L.CONTROL_LIMIT + 4, limits.hashLimit);
     if (filter !== undefined) {
@@ -296,6 +316,17 @@ export class Arena {
     this.setPointer(header + L.MMSG_IOVLEN, 1);
     this.setPointer(iovec, base + address);
     this.setPointer(iovec + 8, length);
+  }
+
+  /** Address of what outgoing header `i` points at; `base` as it was armed with. */
+  outgoingAddress(i: number, base: number): number {
+    const at = (this.outgoing.iovecs + i * IOVEC) >>> 2;
+    return this.u32[at + 1]! * 2 ** 32 + this.u32[at]! - base;
+  }
+
+  /** Bytes outgoing header `i` points at. */
+  outgoingLength(i: number): number {
+    return this.get(this.outgoing.iovecs + i * IOVEC + 8);
   }
 
   /** A 64-bit word; pointers of this machine fit 53 bits. */

@@ -84,6 +84,7 @@ export interface Core {
     first: number,
     count: number,
   ): number;
+  frameLengthStream(ptr: number, remain: number): number;
   receiverTick(receiver: number): number;
   senderStamp(sender: number, out: number, handles: number): void;
   senderControl(sender: number, out: number, flags: number, from: number, to: number): number;

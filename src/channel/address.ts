@@ -17,3 +17,6 @@ export function socketAddress(
   if (family === 6) view.setUint32(24, scope, true);
   return bytes;
 }
+
+/** struct sockaddr of no family: connecting to it undoes a connect(2) of a datagram socket. */
+export const NO_ADDRESS = new Uint8Array(16);

@@ -164,7 +164,11 @@ function present<T extends object>(fields: T): Optional<T> {
 }
 
 function finishFilter(draft: FilterDraft): Filter {
-  const { from = 'Userspace', protocol, address, state } = draft;
+  const { from = 'Userspace', protocol, state } = draft;
+  const address = draft.address && {
+    policy: draft.address.policy,
+    entries: draft.address.entries,
+  };
   return { from, ...present({ protocol, address, state }) };
 }
 

@@ -39,7 +39,8 @@ export interface AddressEntry {
 export interface FilterDraft {
   from?: FilterSource;
   protocol?: { policy: Policy; numbers: number[] };
-  address?: { policy: Policy; entries: AddressEntry[] };
+  /** `seen`: a key of each entry, as there may be tens of thousands. */
+  address?: { policy: Policy; entries: AddressEntry[]; seen: Set<string> };
   state?: { policy: Policy; states: number[] };
 }
 

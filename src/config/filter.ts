@@ -88,7 +88,7 @@ function protocol(p: Parser, word: Token, general: GeneralDraft): void {
 
 export function addressSet(general: GeneralDraft, rule: Policy) {
   const filter = filterOf(general);
-  filter.address ??= { policy: rule, entries: [] };
+  filter.address ??= { policy: rule, entries: [], seen: new Set() };
   filter.address.policy = rule;
   return filter.address;
 }
@@ -115,10 +115,10 @@ export function addressEntry(p: Parser, general: GeneralDraft, rule: Policy): vo
     return;
   }
   const bytes = networkBytes(address, prefix);
-  const { entries } = addressSet(general, rule);
-  const known = entries.some(
-    (e) => e.family === family && e.prefix === prefix && Buffer.compare(e.bytes, bytes) === 0,
-  );
+  const { entries, seen } = addressSet(general, rule);
+  const key = `${bytes}/${prefix}`;
+  const known = seen.has(key);
+  seen.add(key);
   if (!known) entries.push({ family, bytes, prefix });
   else if (prefix < width) p.warn(token, `netmask ${text} is repeated in the ignore pool`);
 }

@@ -14,21 +14,14 @@ import type { Arena, EventBatch } from '../cache/arena.js';
 import type { Shards } from '../cache/shards.js';
 import { VERB } from '../cache/verbs.js';
 import type { Core } from '../cache/wasm.js';
-import type { UdpLink } from '../channel/udp.js';
+import type { DedicatedLinks } from '../channel/links.js';
 import type { EventSocket } from '../kernel/events.js';
-import {
-  clearEventfd,
-  POLLFD_SIZE,
-  POLLIN,
-  POLLOUT,
-  pollAsync,
-  signalEventfd,
-} from '../kernel/syscalls.js';
+import { clearEventfd, POLLFD_SIZE, POLLIN, pollAsync, signalEventfd } from '../kernel/syscalls.js';
 import type { Replication } from '../sync/replication.js';
 
 /** Full batches (256 events) of the event socket per turn. */
 const EVENT_BATCHES = 16;
-/** Vectors (256 datagrams) of the link per turn. */
+/** Vectors (256 datagrams) of the links per turn. */
 const LINK_VECTORS = 4;
 const LONGEST_SLEEP = 1000; // ms
 
@@ -41,7 +34,7 @@ export interface DataPlaneParts {
   /** eventfd that ends the sleep. */
   wake: number;
   events: EventSocket;
-  link: UdpLink;
+  links: DedicatedLinks;
   replication: Replication;
   /** Microseconds. */
   coalesceTime: number;
@@ -80,7 +73,7 @@ export class DataPlane {
 
   /** Serves everybody once. True when something was done; `more` when there is more to do at once. */
   turn(): { busy: boolean; more: boolean } {
-    const { arena, replication, shards } = this.parts;
+    const { arena, links, replication, shards } = this.parts;
     const now = performance.now();
     arena.set(L.CONTROL_NOW, monotonicSeconds(now));
     let more = false;
@@ -97,8 +90,11 @@ export class DataPlane {
       if (count < arena.link.count) break;
       more ||= i === LINK_VECTORS - 1;
     }
+    links.tend(now);
     replication.tick(now);
     const left = replication.transmit(now);
+    const probed = links.takeProbe(now);
+    if (probed !== undefined) replication.probe(probed, now);
     more ||= left && !replication.blocked;
     shards.settle();
     if (this.parts.events.overruns !== this.overruns) {
@@ -153,7 +149,7 @@ export class DataPlane {
 
   /** Waits for an event, a datagram, room on the link, a worker, or the next duty. */
   private async sleepUntilWoken(): Promise<void> {
-    const { arena, events, link, replication, shards, wake } = this.parts;
+    const { arena, events, links, replication, shards, wake } = this.parts;
     if (!shards.immediate) {
       // Announce the sleep first, then look once more: a worker that is done in between either sees
       // the announcement or is seen here.
@@ -171,11 +167,10 @@ export class DataPlane {
       arena.set(at + 4, what);
     };
     add(events.fd, POLLIN);
-    add(link.receiver, POLLIN);
     add(wake, POLLIN);
-    if (replication.blocked) add(link.sendFd, POLLOUT);
+    links.watch(add, replication.blocked);
     await pollAsync(this.parts.base + arena.pollfds, count, LONGEST_SLEEP);
-    if (arena.get(arena.pollfds + 2 * POLLFD_SIZE + 4) >>> 16) clearEventfd(wake);
+    if (arena.get(arena.pollfds + POLLFD_SIZE + 4) >>> 16) clearEventfd(wake);
     Atomics.store(arena.i32, L.CONTROL_ASLEEP / 4, 0);
   }
 

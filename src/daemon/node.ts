@@ -3,11 +3,13 @@
 
 import * as L from '../../assembly/layout.js';
 import { Arena } from '../cache/arena.js';
+import { compileFilter } from '../cache/filter.js';
 import { makeShards, type Shards } from '../cache/shards.js';
 import { Turns } from '../cache/turns.js';
 import { VERB } from '../cache/verbs.js';
 import { type Core, compileModule, instantiate } from '../cache/wasm.js';
-import { payloadMax, UdpLink } from '../channel/udp.js';
+import type { DedicatedLinks } from '../channel/links.js';
+import { type LinkOnDevice, linkLimits, openLinks } from '../channel/open.js';
 import type { Config, Link, Sync } from '../config/index.js';
 import { EventSocket } from '../kernel/events.js';
 import {
@@ -36,7 +38,7 @@ export class StartError extends Error {}
 
 export class SyncNode {
   readonly arena: Arena;
-  readonly link: UdpLink;
+  readonly links: DedicatedLinks;
   readonly events: EventSocket;
   readonly plane: DataPlane;
   readonly replication: Replication;
@@ -73,26 +75,26 @@ export class SyncNode {
     private readonly onFatal: (reason: string) => void,
   ) {
     const { general } = config;
-    const link = activeLink(sync.links);
-    const device = deviceOf(link);
+    const links = linksOnDevices(sync.links);
     this.workers = workerCount(general.workers);
     this.arena = new Arena({
       shards: shardCount(this.workers),
       hashLimit: general.hashLimit,
       resendQueueSize: sync.resendQueueSize,
-      payloadMax: payloadMax(link.family, device.mtu),
+      ...linkLimits(links),
       shardOptions: shardOptions(sync),
       mode: MODES[sync.mode],
       ackWindowSize: sync.ackWindowSize,
-      firstSequence: Math.floor(Date.now() / 1000) >>> 0,
+      firstSequence: firstSequence(),
+      ...(general.filter === undefined ? {} : { filter: compileFilter(general.filter) }),
     });
     this.base = addressOf(this.arena.memory);
     const module = compileModule();
     this.core = instantiate(module, this.arena.memory);
     this.arena.set(L.CONTROL_NOW, monotonicSeconds());
-    this.link = new UdpLink(this.arena, this.base, link, device);
+    this.links = this.openLinks(links);
     this.watcher = watchInterfaces(
-      (info) => this.interfaceChanged(info),
+      (info) => this.links.interfaceChanged(info, performance.now()),
       (error) => log.limited('error', 'watcher', `interface watcher: ${error.message}`),
     );
     this.wake = eventfd();
@@ -104,13 +106,14 @@ export class SyncNode {
     this.arena.set(L.CONTROL_PORT_COMMIT, this.commits.port);
     this.arena.set(L.CONTROL_PORT_FLUSH, this.flushes.port);
     this.events = this.openEvents();
-    this.replication = new Replication(this.arena, this.base, this.core, this.shards, this.link, {
+    this.replication = new Replication(this.arena, this.base, this.core, this.shards, this.links, {
       startupResync: sync.startupResync,
       onResyncRequest: () => {
         log.notice('resync requested by other node');
         this.sendBulk();
       },
       onPeerStart: () => log.limited('info', 'peer', 'the peer has started'),
+      onHeard: (now) => this.links.heard(now),
     });
     this.plane = new DataPlane({
       arena: this.arena,
@@ -119,7 +122,7 @@ export class SyncNode {
       shards: this.shards,
       wake: this.wake,
       events: this.events,
-      link: this.link,
+      links: this.links,
       replication: this.replication,
       coalesceTime: general.coalesceTime,
       onOverrun: () => this.overrun(),
@@ -147,7 +150,7 @@ export class SyncNode {
     this.events.close();
     this.commits.close();
     this.flushes.close();
-    this.link.close();
+    this.links.close();
     close(this.wake);
   }
 
@@ -370,11 +373,21 @@ export class SyncNode {
     }
   }
 
-  private interfaceChanged(info: InterfaceInfo): void {
-    if (info.index !== this.link.info.index || info.status === this.link.info.status) return;
-    this.link.info.status = info.status;
-    if (info.status === 'RUNNING') this.log.notice(`device \`${this.link.device}' is back`);
-    else this.log.error('no dedicated links available!');
+  private openLinks(links: readonly LinkOnDevice[]): DedicatedLinks {
+    const { arena, base, core, log } = this;
+    const report = (level: 'info' | 'warning', text: string): void =>
+      log.limited(level, text, text);
+    return openLinks({ arena, base, core, report }, links, {
+      listening: this.sync.mode !== 'ALARM',
+      onMove: (device, move) => {
+        if (device === undefined) log.error('no dedicated links available!');
+        else if (move?.again !== true) log.notice(`device \`${device}' becomes dedicated link`);
+      },
+      onStatus: ({ device, info }) => {
+        if (info.status === 'RUNNING') log.notice(`device \`${device}' is back`);
+        else log.warning(`device \`${device}' is ${info.status}`);
+      },
+    });
   }
 
   private workerDied(shard: number, reason: unknown): void {
@@ -395,13 +408,18 @@ function text(reason: unknown): string {
   return reason instanceof Error ? reason.message : String(reason);
 }
 
-function activeLink(links: readonly Link[]): Link {
-  const link = links.find((candidate) => candidate.isDefault) ?? links[0];
-  if (link === undefined) throw new StartError("can't open channel socket: no dedicated link");
-  if (link.kind !== 'UDP') {
-    throw new StartError(`dedicated links over ${link.kind} are not available in this version`);
-  }
-  return link;
+/**
+ * Microseconds, so that a restarted node begins ahead of every number its former life has used. A
+ * peer that still owes the former life an answer to its HELLO then takes the new numbers for a gap,
+ * which is harmless, and not for old messages, which it would drop.
+ */
+function firstSequence(): number {
+  return (Date.now() * 1000) % 2 ** 32;
+}
+
+function linksOnDevices(links: readonly Link[]): LinkOnDevice[] {
+  if (links.length === 0) throw new StartError("can't open channel socket: no dedicated link");
+  return links.map((link) => ({ link, info: deviceOf(link) }));
 }
 
 function deviceOf(link: Link): InterfaceInfo {

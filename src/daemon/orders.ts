@@ -20,6 +20,7 @@ import { flowXml } from '../report/xml.js';
 import type { Log } from './log.js';
 import type { SyncNode } from './node.js';
 import {
+  allLinkCounters,
   cacheCounters,
   linkCounters,
   networkCounters,
@@ -69,7 +70,7 @@ function statistics({ node, control }: OrderParts, code: number): string | undef
     case Request.STATISTICS_RUNTIME:
       return runtimeText(runtimeCounters(node, control()));
     case Request.STATISTICS_LINK:
-      return linksText([linkCounters(node)]);
+      return linksText(allLinkCounters(node));
     case Request.STATISTICS_RESEND_QUEUE:
       return resendQueueText(resendElements(node));
     case Request.STATISTICS_PROCESS:

@@ -2,6 +2,7 @@
 // the links and are only read here; a view never asks a shard.
 
 import * as L from '../../assembly/layout.js';
+import type { DedicatedLink } from '../channel/link.js';
 import type { ControlCounters } from '../control/server.js';
 import type {
   CacheCounters,
@@ -37,18 +38,30 @@ export function cacheCounters(node: SyncNode, kind: number): CacheCounters {
   };
 }
 
-export function linkCounters({ link }: SyncNode): LinkCounters {
+/** The link in use. */
+export function linkCounters(node: SyncNode): LinkCounters {
+  return allLinkCounters(node)[node.links.active]!;
+}
+
+/** Every dedicated link, in the order of the configuration. */
+export function allLinkCounters({ links }: SyncNode): LinkCounters[] {
+  return links.all.map((link, i) => countersOf(link, i === links.active));
+}
+
+function countersOf(link: DedicatedLink, active: boolean): LinkCounters {
   return {
     kind: link.kind,
     device: link.device,
     status: link.info.status,
-    role: 'ACTIVE',
+    role: active ? 'ACTIVE' : 'BACKUP',
     bytesSent: link.bytesSent,
     bytesReceived: link.bytesReceived,
     packetsSent: link.packetsSent,
     packetsReceived: link.packetsReceived,
     sendErrors: link.sendErrors,
     receiveErrors: link.receiveErrors,
+    serverConnected: link.serverConnected === true,
+    clientConnected: link.clientConnected === true,
   };
 }
 
@@ -93,7 +106,7 @@ export function runtimeCounters(node: SyncNode, control: ControlCounters): Runti
 }
 
 /** `txqueue`, `errorq` and, in FTFW, `rsqueue`. */
-export function queueCounters({ arena }: SyncNode): QueueCounters[] {
+export function queueCounters({ arena, links }: SyncNode): QueueCounters[] {
   let waiting = 0;
   for (let i = 0; i < arena.limits.shards; i++) {
     const shard = arena.shard(i);
@@ -102,7 +115,12 @@ export function queueCounters({ arena }: SyncNode): QueueCounters[] {
   }
   const queues: QueueCounters[] = [
     { name: 'txqueue', elements: waiting, maximum: UNBOUNDED, noSpace: 0 },
-    { name: 'errorq', elements: 0, maximum: 128, noSpace: 0 },
+    {
+      name: 'errorq',
+      elements: links.backlog.elements,
+      maximum: arena.limits.errorQueueLength ?? 128,
+      noSpace: links.backlog.dropped,
+    },
   ];
   if (arena.limits.mode === L.MODE_FTFW) {
     queues.push({

@@ -28,10 +28,6 @@ export function unsupported(config: Config): string[] {
         `${instead}`,
     );
   }
-  const extra = (config.sync?.links.length ?? 0) - 1;
-  if (extra > 0) {
-    lines.push(`${extra} of the dedicated links stay unused in this version: only the default one`);
-  }
   return lines;
 }
 

@@ -20,7 +20,9 @@ export const SOL_SOCKET = 1;
 export const SO_REUSEADDR = 2;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
+export const SO_KEEPALIVE = 9;
 export const SO_NO_CHECK = 11;
+export const SO_LINGER = 13;
 export const SO_BINDTODEVICE = 25;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
@@ -35,6 +37,7 @@ export const POLLFD_SIZE = 8;
 
 export const { EAGAIN, ECONNREFUSED, EEXIST, EINTR, EINVAL, ENOENT, ENOBUFS, EPERM, EACCES } =
   os.errno;
+export const { EALREADY, ECONNABORTED, EINPROGRESS, EISCONN } = os.errno;
 
 // The C library of the process itself: glibc or musl, whatever Node was linked with.
 const libc = koffi.load(null);
@@ -42,6 +45,8 @@ const libc = koffi.load(null);
 const cSocket = libc.func('int socket(int domain, int type, int protocol)');
 const cBind = libc.func('int bind(int fd, const void *address, uint32_t length)');
 const cConnect = libc.func('int connect(int fd, const void *address, uint32_t length)');
+const cListen = libc.func('int listen(int fd, int backlog)');
+const cAccept = libc.func('int accept4(int fd, uintptr_t address, uintptr_t length, int flags)');
 const cName = libc.func('int getsockname(int fd, _Out_ void *address, _Inout_ uint32_t *length)');
 const cSetOption = libc.func(
   'int setsockopt(int fd, int level, int name, const void *value, uint32_t length)',
@@ -113,6 +118,20 @@ export function connect(fd: number, address: Uint8Array, what?: string): void {
   checked('connect', cConnect(fd, address, address.length), what);
 }
 
+/** Begins to connect, or asks a socket that does how it went; returns 0 or the errno. */
+export function tryConnect(fd: number, address: Uint8Array): number {
+  return cConnect(fd, address, address.length) < 0 ? koffi.errno() : 0;
+}
+
+export function listen(fd: number, backlog: number, what?: string): void {
+  checked('listen', cListen(fd, backlog), what);
+}
+
+/** A connection that waits, non-blocking, or -1; ask errno() then. */
+export function accept(fd: number): number {
+  return cAccept(fd, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
 /** The bound address of a socket, at most 128 bytes. */
 export function socketName(fd: number): Uint8Array {
   const address = new Uint8Array(128);
@@ -130,6 +149,21 @@ export function setOption(fd: number, level: number, name: number, value: number
 /** Sets an option of raw bytes; returns 0 or the errno. */
 export function setOptionBytes(fd: number, level: number, name: number, value: Uint8Array): number {
   return cSetOption(fd, level, name, value, value.length) < 0 ? koffi.errno() : 0;
+}
+
+/** Sets an option of an integer or of raw bytes; throws SystemCallError when the kernel refuses. */
+export function requireOption(
+  fd: number,
+  level: number,
+  name: number,
+  value: number | Uint8Array,
+  what?: string,
+): void {
+  const reason =
+    typeof value === 'number'
+      ? setOption(fd, level, name, value)
+      : setOptionBytes(fd, level, name, value);
+  if (reason !== 0) throw new SystemCallError('setsockopt', reason, what);
 }
 
 export function getOption(fd: number, level: number, name: number): number {

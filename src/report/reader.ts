@@ -22,6 +22,7 @@ import {
   EXPECT_ZONE,
   FLOW_BYTES_ORIG,
   FLOW_BYTES_REPLY,
+  FLOW_DCCP_ROLE,
   FLOW_HELPER,
   FLOW_ID,
   FLOW_LABELS,
@@ -50,6 +51,8 @@ import {
   FLOW_TIME_STOP,
   FLOW_TIMEOUT,
   FLOW_USE,
+  FLOW_VTAG_ORIG,
+  FLOW_VTAG_REPLY,
   FLOW_ZONE,
   FLOW_ZONE_ORIG,
   FLOW_ZONE_REPLY,
@@ -111,6 +114,11 @@ class Window {
     return text;
   }
 
+  protected raw(at: number, family: number): Uint8Array {
+    const { buffer, byteOffset } = this.view;
+    return new Uint8Array(buffer, byteOffset + this.base + at, family === AF_INET6 ? 16 : 4);
+  }
+
   protected address(at: number, family: number): string {
     if (family === AF_INET6) return ipv6Text(this.view, this.base + at);
     return ipv4Text(this.view, this.base + at);
@@ -128,6 +136,13 @@ export class TupleReader extends Window {
   /** KNOWN_* bits. */
   get known(): number {
     return this.view.getUint8(this.base + TUPLE_KNOWN);
+  }
+  /** The address as it is on the wire, 4 or 16 bytes of the same memory. */
+  get srcBytes(): Uint8Array {
+    return this.raw(TUPLE_SRC, this.family);
+  }
+  get dstBytes(): Uint8Array {
+    return this.raw(TUPLE_DST, this.family);
   }
   get src(): string {
     return this.address(TUPLE_SRC, this.family);
@@ -228,6 +243,17 @@ export class FlowReader extends Window {
   get state(): number {
     return this.view.getUint8(this.base + FLOW_STATE);
   }
+  /** 0 client, 1 server. */
+  get dccpRole(): number {
+    return this.view.getUint8(this.base + FLOW_DCCP_ROLE);
+  }
+  /** SCTP verification tags as `conntrack` writes them: with their bytes reversed. */
+  get vtagOrig(): number {
+    return this.view.getUint32(this.base + FLOW_VTAG_ORIG);
+  }
+  get vtagReply(): number {
+    return this.view.getUint32(this.base + FLOW_VTAG_REPLY);
+  }
   get use(): number {
     return this.u32(FLOW_USE);
   }
@@ -269,6 +295,10 @@ export class FlowReader extends Window {
   /** True if label `bit` (0..127) is set. */
   label(bit: number): boolean {
     return ((this.view.getUint8(this.base + FLOW_LABELS + (bit >> 3)) >> (bit & 7)) & 1) === 1;
+  }
+  /** All labels, 16 bytes of the same memory. */
+  get labelBytes(): Uint8Array {
+    return new Uint8Array(this.view.buffer, this.view.byteOffset + this.base + FLOW_LABELS, 16);
   }
   get natSrc(): string {
     return this.address(FLOW_NAT_SRC, this.orig.family);

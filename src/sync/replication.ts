@@ -7,11 +7,10 @@
 // link does not take now stay in their slots, and no new ones are made until they are gone.
 
 import * as L from '../../assembly/layout.js';
-import type { Arena } from '../cache/arena.js';
+import type { Arena, MessageVector } from '../cache/arena.js';
 import type { Shards } from '../cache/shards.js';
 import { VERB } from '../cache/verbs.js';
 import type { Core } from '../cache/wasm.js';
-import type { UdpLink } from '../channel/udp.js';
 import { FLAG } from './flags.js';
 
 /** Datagrams of a bulk send per turn of the loop: about half a million flows a second. */
@@ -32,6 +31,13 @@ interface ControlMessage {
   again?: number;
 }
 
+/** What replication needs of the dedicated links: see src/channel/link.ts. */
+export interface SyncLink {
+  readonly packetsSent: number;
+  receive(vector: MessageVector): number;
+  send(from: number, to: number): number;
+}
+
 export interface ReplicationOptions {
   /** Ask the peer for everything as the first message. */
   startupResync: boolean;
@@ -39,6 +45,8 @@ export interface ReplicationOptions {
   onResyncRequest: () => void;
   /** The peer (re)started. */
   onPeerStart: () => void;
+  /** Messages of what was just received were accepted: the peer is alive and heard. */
+  onHeard?: (now: number) => void;
 }
 
 export class Replication {
@@ -54,6 +62,7 @@ export class Replication {
   private unheard: { since: number; last: number } | undefined;
   private lastSent = 0;
   private lastTick = 0;
+  private lastHello = -TICK;
   private readonly messagePositions: number[];
   private readonly recordPositions: number[];
   /** True while the link's buffer is full. */
@@ -67,7 +76,7 @@ export class Replication {
     private readonly base: number,
     private readonly core: Core,
     private readonly shards: Shards,
-    private readonly link: UdpLink,
+    private readonly link: SyncLink,
     private readonly options: ReplicationOptions,
   ) {
     const mode = arena.limits.mode;
@@ -98,11 +107,15 @@ export class Replication {
     if (count === 0) return 0;
     this.lastReceived = now;
     const { headers, slots, slotSize } = arena.link;
+    const accepted = arena.counter(arena.receiver + L.RECEIVER_ACCEPTED);
     let next = 0;
     while (next < count) {
       next = core.receiveBatch(arena.receiver, headers, slots, slotSize, next, count);
       this.deliver();
       this.act();
+    }
+    if (arena.counter(arena.receiver + L.RECEIVER_ACCEPTED) !== accepted) {
+      this.options.onHeard?.(now);
     }
     return count;
   }
@@ -166,7 +179,7 @@ export class Replication {
           this.options.onResyncRequest();
           break;
         case L.ACTION_GOT_HELLO:
-          this.peerStarted();
+          this.peerStarted(this.lastReceived);
           break;
         case L.ACTION_GOT_HELLO_BACK:
           this.peerAnswered();
@@ -197,13 +210,26 @@ export class Replication {
     this.passOn();
   }
 
-  private peerStarted(): void {
-    const { arena } = this;
-    const first = arena.get(arena.sender + L.SENDER_ONCE) === 0;
-    arena.set(arena.sender + L.SENDER_ONCE, FLAG.HELLO_BACK);
-    this.core.senderForget(arena.sender);
+  /**
+   * The peer says HELLO: it runs anew and knows nothing of what was sent before. What it never
+   * acknowledged is sent again, once per start; acknowledgements of its former life are void. It is
+   * answered at once: until then it says HELLO with everything, and counts no losses.
+   */
+  private peerStarted(now: number): void {
+    const { arena, core } = this;
+    const { sender } = arena;
+    const greeting = arena.get(sender + L.SENDER_ONCE) !== 0;
+    arena.set(sender + L.SENDER_ONCE, FLAG.HELLO_BACK);
+    if (greeting || now - this.lastHello < TICK) return;
+    this.lastHello = now;
+    const resyncs = this.controls.filter(({ flags }) => flags === FLAG.RESYNC);
+    this.controls.splice(0, this.controls.length, ...resyncs);
+    this.controls.push({ flags: FLAG.ALIVE, from: 0, to: 0 });
+    const last = (arena.get(sender + L.SENDER_NEXT) - 1) >>> 0;
+    core.senderMissed(sender, arena.get(sender + L.SENDER_TAIL), last);
+    arena.set(sender + L.SENDER_CONTROL_AGAIN_COUNT, 0);
     this.passOn();
-    if (first) this.options.onPeerStart();
+    this.options.onPeerStart();
   }
 
   /** Gives the shards what the sender found: dead records to remove, records to send again. */
@@ -258,6 +284,24 @@ export class Replication {
     const owes = this.tracked && this.core.receiverTick(this.arena.receiver) === 1;
     if (owes) this.act();
     else if (now - this.lastSent >= TICK) this.controls.push({ flags: FLAG.ALIVE, from: 0, to: 0 });
+  }
+
+  /**
+   * A lone ALIVE on a link that is not in use, to learn whether the peer hears us there: it answers
+   * on the link where it heard us last. In FTFW one number is left out before it, which is asked for
+   * at once; there is nothing behind it. Otherwise the answer is the peer's own ALIVE within a
+   * second, so we say nothing of ours meanwhile.
+   */
+  probe(link: SyncLink, now: number): void {
+    const { arena, base, core } = this;
+    if (this.silent || this.to > this.from) return; // the headers are in use: another time
+    const alive = (): number => core.senderControl(arena.sender, arena.control, FLAG.ALIVE, 0, 0);
+    if (this.tracked && arena.get(arena.sender + L.SENDER_ONCE) === 0) alive();
+    const used = alive();
+    this.passOn();
+    this.lastTick = now;
+    arena.armOutgoing(0, base, arena.control, used);
+    link.send(0, 1);
   }
 
   /** Sends what waits. Returns true when more is left for the next turn. */

@@ -20,3 +20,8 @@ export function describePairings(body: (programs: Programs) => void): void {
     describe.skipIf(missing !== undefined)(name, () => body(programs));
   }
 }
+
+/** `describe` for tests that need the lab but no pairing. */
+export function describeLab(name: string, body: () => void): void {
+  describe.skipIf(missing !== undefined)(name, body);
+}

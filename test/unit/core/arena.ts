@@ -1,5 +1,5 @@
-// A node's memory for the tests of the core: the arena the daemon itself lays out, with one shard, a
-// sender and a receiver, and an instance of the module on it. Tests call the exports directly, so
+// A node's memory for the tests of the core: the arena the daemon itself lays out, with one shard,
+// a sender and a receiver, and an instance of the module on it. Tests call the exports directly, so
 // everything runs on this thread and nothing blocks.
 //
 // Laying out an arena reserves address space, so a test file makes one and resets it: reset() puts

@@ -194,9 +194,7 @@ describe('a dump after lost events', () => {
       end(true, true);
       const list = said(node);
       expect(list).toEqual(
-        round === 0
-          ? ['NEW 0', 'NEW 100']
-          : [`NEW ${round % 7}`, `DEL ${(round - 1) % 7}`],
+        round === 0 ? ['NEW 0', 'NEW 100'] : [`NEW ${round % 7}`, `DEL ${(round - 1) % 7}`],
       );
       const dead = node.records(INTERNAL).filter((record) => node.state(record) === L.OBJECT_DEAD);
       node.putWords(node.arena.recordLists, dead);

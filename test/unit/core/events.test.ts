@@ -75,6 +75,23 @@ describe('the messages of kernel events', () => {
     expect(cached(node, INTERNAL)).toEqual(['new 1']);
   });
 
+  it('says NEW of a new flow on an old tuple until that is acknowledged, updates included', () => {
+    event('new', { n: 1, labels: 7 });
+    said(node);
+    event('destroy', 1);
+    event('new', 1);
+    event('update', 1);
+    // A UPD would be merged into the old flow at the peer, labels and all.
+    expect(said(node)).toEqual(['NEW 1']);
+    const [record] = node.records(INTERNAL);
+    node.bytes[record! + L.RECORD_UNACKED] = 1;
+    event('update', 1);
+    expect(said(node)).toEqual(['NEW 1']);
+    node.bytes[record! + L.RECORD_UNACKED] = 0;
+    event('update', 1);
+    expect(said(node)).toEqual(['UPD 1']);
+  });
+
   it('forgets what an old flow was when a new one takes its tuple', () => {
     event('new', { n: 1, mark: 5, labels: 9, helper: 'ftp', id: 1 });
     event('new', { n: 1, id: 2 });
@@ -184,7 +201,7 @@ describe('events of our own doing', () => {
     checkShard(node);
   });
 
-  it('are nobody’s but a port’s: port 0 is the kernel even when no socket is registered', () => {
+  it('are told by the port: port 0 is the kernel even when no socket is registered', () => {
     node.set(L.CONTROL_PORT_INJECT, 0);
     event('new', 1, 0);
     event('new', 2, 777);
@@ -309,7 +326,8 @@ describe('orders of main', () => {
       if (i < 5) event('destroy', 199 - i);
       checkShard(node);
     }
-    for (let n = 0; n < 195; n++) expect(list.filter((line) => line === `NEW ${n}`)).toHaveLength(1);
+    for (let n = 0; n < 195; n++)
+      expect(list.filter((line) => line === `NEW ${n}`)).toHaveLength(1);
     for (let n = 195; n < 200; n++) expect(list).toContain(`DEL ${n}`);
   });
 
@@ -432,7 +450,9 @@ describe('recorded kernel events', () => {
       checkShard(node);
     }
     const types = said(node).map((line) => line.slice(0, 3));
-    const wanted = [...model.values()].map((state) => ({ new: 'NEW', alive: 'UPD', dead: 'DEL' })[state]);
+    const wanted = [...model.values()].map(
+      (state) => ({ new: 'NEW', alive: 'UPD', dead: 'DEL' })[state],
+    );
     expect(types.sort()).toEqual(wanted.sort());
   });
 

@@ -94,7 +94,8 @@ describe('messages of a peer', () => {
   it('find no room beyond HashLimit, and leave nothing half done without side memory', () => {
     node.set(L.CONTROL_SIDE_END, node.sideStart + L.SIDE_CHUNK);
     for (let n = 0; n < 40; n++) receive('new', { n });
-    for (let n = 0; n < 40; n++) node.messages(...messagesOf(kernelMessage('new', { n, v6: true })));
+    for (let n = 0; n < 40; n++)
+      node.messages(...messagesOf(kernelMessage('new', { n, v6: true })));
     checkShard(node);
     const table = node.table(EXTERNAL);
     // The one chunk went to v6 parts: a label has no place, not even while a kernel dump runs.
@@ -170,7 +171,15 @@ function commit(options: Options = {}): Request[][] {
   let cursor = 0;
   for (let i = 0; i < 1000; i++) {
     const count = node.fn.shardCommit!(
-      node.shard, cursor, pass, buffer, room, handles, most, sequence, fixed,
+      node.shard,
+      cursor,
+      pass,
+      buffer,
+      room,
+      handles,
+      most,
+      sequence,
+      fixed,
     );
     const slice = requests(lengthOf(count));
     expect(count).toBeLessThanOrEqual(most);
@@ -194,8 +203,14 @@ function commit(options: Options = {}): Request[][] {
 const names = (slices: Request[][]) => slices.flat().map(({ name }) => name);
 
 describe('a commit', () => {
-  it('asks for every flow once: masters in the first pass, what belongs to them in the second', () => {
-    receive('new', { n: 1 }, { n: 2, master: 1 }, { n: 3, v6: true }, { n: 4, v6: true, master: 3 });
+  it('asks for every flow once: masters first, what belongs to them in the second pass', () => {
+    receive(
+      'new',
+      { n: 1 },
+      { n: 2, master: 1 },
+      { n: 3, v6: true },
+      { n: 4, v6: true, master: 3 },
+    );
     receive('new', { n: 5 });
     receive('destroy', { n: 5 });
     expect(names(commit())).toEqual(['1', '3v6']);
@@ -231,7 +246,11 @@ describe('a commit', () => {
     node.now = 1040;
     receive('new', { n: 3, timeout: 300 });
     node.now = 1050;
-    expect(commit().flat().map(({ timeout }) => timeout)).toEqual([250, 60, 290]);
+    expect(
+      commit()
+        .flat()
+        .map(({ timeout }) => timeout),
+    ).toEqual([250, 60, 290]);
     receive('update', { n: 1, timeout: 300 });
     expect(commit().flat()[0]!.timeout).toBe(300);
     peer.set(peer.shard + L.SHARD_OPTIONS, L.SHARD_OMIT_TIMEOUT);
@@ -241,7 +260,11 @@ describe('a commit', () => {
 
   it('gives every flow the fixed timeout of CommitTimeout', () => {
     receive('new', { n: 1, timeout: 300 }, { n: 2, timeout: 30 });
-    expect(commit({ fixed: 180 }).flat().map(({ timeout }) => timeout)).toEqual([180, 180]);
+    expect(
+      commit({ fixed: 180 })
+        .flat()
+        .map(({ timeout }) => timeout),
+    ).toEqual([180, 180]);
   });
 
   it('deletes and creates what the kernel already had, in pairs, and only what still is', () => {
@@ -251,7 +274,13 @@ describe('a commit', () => {
     const { buffer, size } = node.arena.requests;
     node.putWords(node.arena.recordLists, records);
     const length = node.fn.shardCommitAgain!(
-      node.shard, node.arena.recordLists, 3, buffer, size, 700, 0,
+      node.shard,
+      node.arena.recordLists,
+      3,
+      buffer,
+      size,
+      700,
+      0,
     );
     expect(requests(length)).toEqual([
       { ...DELETE, seq: 700, name: '1', timeout: undefined },
@@ -268,7 +297,13 @@ describe('a commit', () => {
     const { buffer } = node.arena.requests;
     for (const room of [0, 1000, 2048, 3000, 5000]) {
       const length = node.fn.shardCommitAgain!(
-        node.shard, node.arena.recordLists, records.length, buffer, room, 1, 0,
+        node.shard,
+        node.arena.recordLists,
+        records.length,
+        buffer,
+        room,
+        1,
+        0,
       );
       expect(length).toBeLessThanOrEqual(room);
       const list = requests(length);

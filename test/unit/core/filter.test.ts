@@ -57,9 +57,6 @@ function writeFlow({ family, l4, client, server, state }: Asked): void {
   if (server !== undefined) {
     put(FLOW + L.FLOW_REPLY, server);
     present |= L.HAS_REPLY;
-  } else if (client.length > 0) {
-    // A reply left over from an earlier message must not count.
-    bytes.set(client, FLOW + L.FLOW_REPLY + L.TUPLE_SRC);
   }
   if (state !== undefined) {
     bytes[FLOW + L.FLOW_STATE] = state;
@@ -273,6 +270,17 @@ describe('what a filter lets through', () => {
     expect(passes(addresses('Accept', '192.0.2.1'), asked)).toBe(true);
     expect(passes(addresses('Accept', '10.0.0.80'), asked)).toBe(true);
     expect(passes(addresses('Accept', virtual), asked)).toBe(false);
+  });
+
+  it.each([
+    ['10.0.0.80', '192.0.2.1'],
+    ['fd00::80', 'fd00::1'],
+  ])('does not judge a reply left over from an earlier message: %s', (server, client) => {
+    place(addresses('Accept', server));
+    const asked = flow(client, server);
+    expect(passesPlaced(asked)).toBe(true);
+    box.view.setUint32(FLOW + L.FLOW_PRESENT, L.HAS_ORIG, true);
+    expect(box.fn.filterPasses!(FILTER, FLOW, 0)).toBe(0);
   });
 
   it('keeps the families apart', () => {

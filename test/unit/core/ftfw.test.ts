@@ -1,5 +1,5 @@
-// FTFW between two nodes over a link that is not kind: what the backup knows must in the end be what
-// the active node has, and what waits for acknowledgement must go away.
+// FTFW between two nodes over a link that is not kind: what the backup knows must in the end be
+// what the active node has, and what waits for acknowledgement must go away.
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -12,7 +12,11 @@ import { CLEAN, DOWN, external, internal, Pair, type Peer, type Weather } from '
 
 const SMALL = { hashLimit: 256, payloadMax: 400, resendQueueSize: 4096, ackWindowSize: 20 };
 
-/** What a flow has depends on its tuple alone, so that a flow's successor has the same attributes. */
+/**
+ * What a flow has depends on its tuple alone, so that its successor on the tuple has the same
+ * attributes: an UPD that overtakes or swallows a NEW merges into what the peer had there before,
+ * which is in the protocol (docs/wire-protocol.md) and not what is tested here.
+ */
 function flowOf(n: number, next: (below: number) => number): KernelFlow {
   return {
     n,
@@ -74,6 +78,8 @@ describe('FTFW', () => {
       fc.property(scene, ({ seed, toB, toA, turns, rate, firstSequence }) => {
         const next = numbers(seed);
         const pair = new Pair(next, { a: { ...SMALL, firstSequence }, b: SMALL });
+        // While nodes greet, any number is the right one: what is lost then is lost unnoticed and
+        // needs a resync. From then on nothing may be.
         pair.greet();
         pair.weather(toB, toA);
         pair.run(turns, () => {

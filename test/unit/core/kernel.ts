@@ -130,9 +130,7 @@ function attributes(kind: Kind, flow: KernelFlow, l4: number): Uint8Array[] {
   if (!gone) list.push(be32(7, flow.timeout ?? 120));
   if (l4 === 6 && !gone) {
     const flags = (type: number) => attribute(type, Uint8Array.of(8, 0));
-    list.push(
-      nest(4, nest(1, attribute(1, Uint8Array.of(flow.state ?? 1)), flags(4), flags(5))),
-    );
+    list.push(nest(4, nest(1, attribute(1, Uint8Array.of(flow.state ?? 1)), flags(4), flags(5))));
   }
   if (flow.helper !== undefined) {
     list.push(nest(5, attribute(1, Buffer.from(`${flow.helper}\0`, 'latin1'))));

@@ -1,5 +1,5 @@
-// Two nodes joined by a dedicated link that loses, doubles and reorders datagrams as told. Each node
-// is the daemon's own Replication over its own arena; only the socket, the kernel and the clock are
+// Two nodes joined by a dedicated link that loses, doubles and reorders datagrams as told. Each is
+// the daemon's own Replication over its own arena; only the socket, the kernel and the clock are
 // made up. Everything is seeded, so a failure repeats.
 
 import * as L from '../../../assembly/layout.js';

@@ -1,5 +1,5 @@
-// Receiving: what a C daemon counted and cached of 70 datagrams, good and hostile, in each mode, and
-// what the same datagrams do here; windows, gaps and floods.
+// Receiving: what a C daemon counted and cached of 70 datagrams, good and hostile, in each mode,
+// and what the same datagrams do here; windows, gaps and floods.
 
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
@@ -93,7 +93,8 @@ class Receiver {
       const seen = (node.get(flow + L.FLOW_STATUS) & 2) !== 0;
       return [
         `udp      ${node.bytes[orig + L.TUPLE_L4]} src=${ip(L.TUPLE_SRC)} dst=${ip(L.TUPLE_DST)}`,
-        `sport=${view.getUint16(orig + L.TUPLE_SPORT)} dport=${view.getUint16(orig + L.TUPLE_DPORT)}`,
+        `sport=${view.getUint16(orig + L.TUPLE_SPORT)}`,
+        `dport=${view.getUint16(orig + L.TUPLE_DPORT)}`,
         ...(has(L.HAS_STATUS) && !seen ? ['[UNREPLIED]'] : []),
         ...(has(L.HAS_MARK) ? [`mark=${node.get(flow + L.FLOW_MARK)}`] : []),
         ...(zone ? [`zone=${zone}`] : []),
@@ -114,7 +115,7 @@ function delta(before: Record<string, number>, after: Record<string, number>) {
 
 // Where this node differs from the C daemon on purpose.
 
-/** Flows that a C daemon caches although they cannot be told apart or restored: bad payload here. */
+/** Flows that a C daemon caches although they cannot be told apart: bad payload here. */
 const NAMELESS = new Set(['no IP attr', 'no L4PROTO', 'no PORT', 'NEW len 8 no attrs']);
 
 interface Difference {
@@ -124,7 +125,8 @@ interface Difference {
 
 const DIFFERENCES: Record<string, Difference> = {
   'NOTRACK CTL ACK|ALIVE': {
-    reason: 'any ACK is out of place in NOTRACK, whatever else its flags say; its number is not taken',
+    reason:
+      'any ACK is out of place in NOTRACK, whatever else its flags say; its number is not taken',
     stats: { 'Malformed messages': 1, 'Malformed header': 1 },
   },
   'NOTRACK good + 5 trailing bytes': {
@@ -166,7 +168,9 @@ describe.each(['FTFW', 'NOTRACK', 'ALARM'] as const)('hostile datagrams in %s', 
     for (const datagram of vector.datagrams) receiver.receive(fromHex(datagram));
     expect(delta(stats, receiver.statistics())).toEqual(expectedStats(vector));
     const now = receiver.lines();
-    expect(now.filter((line) => !lines.includes(line)).sort()).toEqual(expectedAdded(vector).sort());
+    expect(now.filter((line) => !lines.includes(line)).sort()).toEqual(
+      expectedAdded(vector).sort(),
+    );
     expect(lines.filter((line) => !now.includes(line)).sort()).toEqual(
       [...vector.externalCacheRemoved].sort(),
     );
@@ -304,12 +308,14 @@ describe('floods', () => {
     const { node } = notrack;
     const { link, receiver } = node.arena;
     // The smallest message that lists a flow is a header: 8191 of them in one datagram.
-    const flood = Buffer.concat(Array.from({ length: 8191 }, (_, i) => {
-      const message = Buffer.alloc(8);
-      message.writeUInt32BE(0x10000008, 0);
-      message.writeUInt32BE(i, 4);
-      return message;
-    }));
+    const flood = Buffer.concat(
+      Array.from({ length: 8191 }, (_, i) => {
+        const message = Buffer.alloc(8);
+        message.writeUInt32BE(0x10000008, 0);
+        message.writeUInt32BE(i, 4);
+        return message;
+      }),
+    );
     for (let i = 0; i < 20; i++) {
       node.bytes.set(flood, link.slots + i * link.slotSize);
       node.set(link.headers + i * L.MMSG_SIZE + L.MMSG_LEN, flood.length);

@@ -38,7 +38,8 @@ function merged(old: Attributes, update: Attributes, fill: boolean): Attributes 
     if (bit & NAT_BITS && (old.has(L.HAS_REPLY) || update.has(L.HAS_REPLY))) continue;
     result.set(bit, value);
   }
-  if (result.has(L.HAS_REPLY)) for (const bit of result.keys()) if (bit & NAT_BITS) result.delete(bit);
+  if (result.has(L.HAS_REPLY))
+    for (const bit of result.keys()) if (bit & NAT_BITS) result.delete(bit);
   return result;
 }
 
@@ -69,7 +70,7 @@ describe('a record', () => {
     );
   });
 
-  it('takes what an update says, keeps what it does not, and fills in only gaps from a dump', () => {
+  it('takes what an update says, keeps what it does not, and from a dump fills only gaps', () => {
     const update = anyIdentity.chain((id) =>
       fc.tuple(
         fc.constant(id),

@@ -63,22 +63,23 @@ const anySequence = (first: number) =>
   fc.oneof(
     fc.nat(0xffffffff),
     fc
-      .tuple(fc.constantFrom(0, 2 ** 31, first, (first + 2 ** 31) >>> 0), fc.integer({ min: -99, max: 99 }))
+      .tuple(
+        fc.constantFrom(0, 2 ** 31, first, (first + 2 ** 31) >>> 0),
+        fc.integer({ min: -99, max: 99 }),
+      )
       .map(([base, off]) => (base + off) >>> 0),
   );
 
 describe('the resend queue', () => {
   it('frees what an acknowledgement names and nothing else, however it is forged', () => {
-    const scene = fc
-      .constantFrom(1000, 0, 0xffffffd0, 0x7fffffd0, 0x80000000)
-      .chain((first) =>
-        fc.record({
-          first: fc.constant(first),
-          ranges: fc.array(fc.tuple(anySequence(first), anySequence(first), fc.boolean()), {
-            maxLength: 30,
-          }),
+    const scene = fc.constantFrom(1000, 0, 0xffffffd0, 0x7fffffd0, 0x80000000).chain((first) =>
+      fc.record({
+        first: fc.constant(first),
+        ranges: fc.array(fc.tuple(anySequence(first), anySequence(first), fc.boolean()), {
+          maxLength: 30,
         }),
-      );
+      }),
+    );
     fc.assert(
       fc.property(scene, ({ first, ranges }) => {
         node.reset();
@@ -89,7 +90,9 @@ describe('the resend queue', () => {
           if (ahead(to, from) < 0) continue; // such a message is refused as bad before
           const tail = field(L.SENDER_TAIL);
           const named = heldSequences().filter((s) => {
-            return ahead(s, tail) >= Math.max(0, ahead(from, tail)) && ahead(s, tail) <= ahead(to, tail);
+            return (
+              ahead(s, tail) >= Math.max(0, ahead(from, tail)) && ahead(s, tail) <= ahead(to, tail)
+            );
           });
           const kept = heldSequences().filter((s) => !named.includes(s));
           node.set(sender + L.SENDER_AGAIN_COUNT, 0);
@@ -163,10 +166,7 @@ describe('the resend queue', () => {
     node.set(sender + L.SENDER_ONCE, FLAG.HELLO_BACK);
     for (let n = 0; n < 4; n++) node.events(kernelMessage('new', { n }));
     const messages = node.send().flatMap(split);
-    const read = messages.map((message) => [
-      Buffer.from(message).readUInt32BE(4),
-      message[1],
-    ]);
+    const read = messages.map((message) => [Buffer.from(message).readUInt32BE(4), message[1]]);
     expect(read).toEqual([
       [0xfffffffe, FLAG.HELLO | FLAG.HELLO_BACK],
       [0xffffffff, FLAG.HELLO],
@@ -188,12 +188,11 @@ describe('the resend queue', () => {
     const list = node.words(field(L.SENDER_CONTROL_AGAIN), 2);
     const again = list.map((index) => {
       const length = node.fn.senderControlAgain!(sender, node.arena.control, index);
-      return Buffer.from(node.bytes.slice(node.arena.control, node.arena.control + length)).toString('hex');
+      return Buffer.from(
+        node.bytes.slice(node.arena.control, node.arena.control + length),
+      ).toString('hex');
     });
-    expect(again).toEqual([
-      '1a080010000003eb0000000500000009',
-      '1a040010000003ec000000140000001e',
-    ]);
+    expect(again).toEqual(['1a080010000003eb0000000500000009', '1a040010000003ec000000140000001e']);
     checkSender();
   });
 

@@ -41,7 +41,12 @@ export function said(node: TestNode): string[] {
   for (;;) {
     const slots = node.pump();
     if (slots.length === 0) return list;
-    list.push(...saidIn(node, slots.map(({ out }) => node.payload(out))));
+    list.push(
+      ...saidIn(
+        node,
+        slots.map(({ out }) => node.payload(out)),
+      ),
+    );
   }
 }
 

@@ -223,7 +223,7 @@ describe('the flow table', () => {
     checkShard(node);
   });
 
-  it('refuses and counts flows whose side parts find no memory, and takes them when some is free', () => {
+  it('refuses and counts flows whose side parts find no memory, until some is free', () => {
     // Two chunks: 256 v6 parts and 128 extra parts.
     const node = new TestNode({ hashLimit: 2000, sideChunks: 2 });
     const model = new Model(node, INTERNAL);

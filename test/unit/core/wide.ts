@@ -168,9 +168,11 @@ const anyNat = (v6: boolean): fc.Arbitrary<[number, string][]> =>
     .map((list) => list.filter((entry) => entry !== undefined));
 
 function anyReply(id: Identity): fc.Arbitrary<[number, string][]> {
-  return fc.tuple(raw(16), raw(16), fc.nat(65535), fc.nat(65535)).map(([src, dst, sport, dport]) => [
-    [L.HAS_REPLY, toHex(tupleOf({ ...id, src, dst, sport, dport }))],
-  ]);
+  return fc
+    .tuple(raw(16), raw(16), fc.nat(65535), fc.nat(65535))
+    .map(([src, dst, sport, dport]) => [
+      [L.HAS_REPLY, toHex(tupleOf({ ...id, src, dst, sport, dport }))],
+    ]);
 }
 
 /** Attributes a flow with this identity may have. */

@@ -1,0 +1,89 @@
+// Part `latency`: from the request that makes a flow to the datagram on the dedicated link that
+// speaks of it. The clock is the machine's on both ends: load.ts notes it right before the request,
+// the kernel stamps the datagram's arrival at the peer (sniffer.ts). So the kernel's own work on the
+// flow and on the datagram is in every figure, the same for both programs.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { sleep } from '../../lab/wait.js';
+import type { Part } from '../part.js';
+import { quantile } from '../statistics.js';
+import { CONTESTANTS, contest, type Nodes } from './contest.js';
+import { warmUp } from './events.js';
+import { LineProcess } from './process.js';
+
+const RATES = [
+  { name: '1 k/s', rate: 1000, burst: 1, count: 2000 },
+  { name: '20 k/s', rate: 20_000, burst: 2, count: 30_000 },
+  { name: '60 k/s', rate: 60_000, burst: 8, count: 60_000 },
+];
+const QUANTILES = [
+  ['p50', 0.5],
+  ['p99', 0.99],
+  ['p99.9', 0.999],
+] as const;
+
+export const latency: Part = async ({ quick, collector, progress }) => {
+  for (let turn = 0; turn < (quick ? 1 : 3); turn++) {
+    for (const who of CONTESTANTS) {
+      progress(`latency: turn ${turn + 1}, ${who}`);
+      await contest(who, {}, async (nodes) => {
+        const sniffer = await LineProcess.start(nodes.topology.fw2.ns, 'lab/sniffer.js', 'sync');
+        try {
+          await warmUp(nodes);
+          for (const rate of quick ? RATES.slice(0, 2) : RATES) {
+            const delays = await measureDelays(nodes, sniffer, rate);
+            for (const [name, part] of QUANTILES) {
+              collector.add(
+                who === 'ours' ? 'ours' : 'rival',
+                {
+                  part: 'latency',
+                  name: `event to link, ${rate.name}, ${name}`,
+                  unit: 'ms',
+                  better: 'lower',
+                  rivalName: 'C',
+                  schedulingClass: 'RR 99',
+                },
+                quantile(delays, part),
+              );
+            }
+          }
+        } finally {
+          await sniffer.stop();
+        }
+      });
+    }
+  }
+};
+
+/** Delays of new flows in ms, sorted. Throws when a flow was never seen on the link. */
+async function measureDelays(
+  nodes: Nodes,
+  sniffer: LineProcess,
+  load: { rate: number; burst: number; count: number },
+): Promise<Float64Array> {
+  const { rate, burst, count } = load;
+  const sentFile = join(nodes.active.directory, 'sent');
+  const seenFile = join(nodes.active.directory, 'seen');
+  const window = { from: 0, count };
+  await sniffer.ask({ do: 'save', file: seenFile, ...window }); // forgets what it saw so far
+  await nodes.load({ do: 'create', ...window, rate, burst, stamps: sentFile });
+  await sleep(100);
+  await nodes.atRest();
+  await sniffer.ask({ do: 'save', file: seenFile, ...window });
+  await nodes.load({ do: 'delete', ...window, rate: 30_000, burst: 16 });
+  await nodes.replicated(0);
+  const sent = stampsOf(sentFile);
+  const seen = stampsOf(seenFile);
+  const delays = new Float64Array(count);
+  for (let i = 0; i < count; i++) {
+    if (seen[i] === 0n) throw new Error(`flow ${i} of ${count} was not seen on the link`);
+    delays[i] = Number(seen[i]! - sent[i]!) / 1e6;
+  }
+  return delays.sort();
+}
+
+function stampsOf(file: string): BigInt64Array {
+  const bytes = readFileSync(file);
+  return new BigInt64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+}

@@ -1,0 +1,60 @@
+// Part `scale`: what more worker threads bring. Only ours: the C daemon has one thread.
+//
+// Measured: CPU an event with Workers 0 to 3, of the whole process and of its main thread alone, at
+// 60,000 events a second and flat out. On paper: main's share is what cannot be divided (receiving,
+// routing, numbering, sending), the rest divides by the workers. So N workers on as many free cores
+// carry 1 / max(main, rest / N) events a second, whatever the machine at hand has.
+
+import type { Part } from '../part.js';
+import { threadTimes } from '../measure.js';
+import { contest, type Nodes } from './contest.js';
+import { warmUp } from './events.js';
+
+const PAPER_WORKERS = [1, 2, 4, 16];
+
+interface Share {
+  main: number;
+  all: number;
+  rate: number;
+}
+
+export const scale: Part = async ({ quick, collector, progress }) => {
+  const common = { part: 'scale', rivalName: 'target' } as const;
+  for (let turn = 0; turn < (quick ? 1 : 2); turn++) {
+    for (const workers of quick ? [0, 2] : [0, 1, 2, 3]) {
+      progress(`scale: turn ${turn + 1}, Workers ${workers}`);
+      await contest('ours', { general: `Workers ${workers}` }, async (nodes) => {
+        await warmUp(nodes);
+        const paced = await share(nodes, 60_000, 60_000, 8);
+        const flat = await share(nodes, 150_000, 0, 128);
+        const cpu = { ...common, unit: 'µs CPU', better: 'lower' } as const;
+        const name = `Workers ${workers}`;
+        collector.add('ours', { ...cpu, name: `${name}, 60 k/s` }, paced.all);
+        collector.add('ours', { ...cpu, name: `${name}, 60 k/s, main thread` }, paced.main);
+        collector.add('ours', { ...cpu, name: `${name}, flat out` }, flat.all);
+        collector.add('ours', { ...cpu, name: `${name}, flat out, main thread` }, flat.main);
+        const rate = { ...common, unit: 'events/s', better: 'higher' } as const;
+        collector.add('ours', { ...rate, name: `${name}, creates reached` }, flat.rate);
+        if (workers !== 2) return;
+        for (const many of PAPER_WORKERS) {
+          const bound = Math.max(flat.main, (flat.all - flat.main) / many);
+          const note = 'on paper, from Workers 2 flat out';
+          collector.add('ours', { ...rate, name: `${many} workers`, note }, 1e6 / bound);
+        }
+      });
+    }
+  }
+};
+
+/** CPU an event in µs on the active node: main thread, and all threads. */
+async function share(nodes: Nodes, count: number, rate: number, burst: number): Promise<Share> {
+  const { active } = nodes.pids;
+  const before = threadTimes(active);
+  const cost = await nodes.measure({ do: 'create', from: 0, count, rate, burst });
+  const after = threadTimes(active);
+  const main = ((after.get(active) ?? 0) - (before.get(active) ?? 0)) / count / 1000;
+  await nodes.load({ do: 'delete', from: 0, count, rate: 60_000, burst: 32 });
+  await nodes.replicated(0);
+  await nodes.atRest();
+  return { main, all: cost.active / count / 1000, rate: cost.load.rate };
+}

@@ -1,0 +1,104 @@
+// When flows reached the dedicated link: a process in the backup's namespace with a packet socket on
+// the link. The kernel stamps every datagram on arrival (SO_TIMESTAMPNS, clock of the machine); the
+// messages in it are walked for address and port of the original tuple, which name the flow.
+//
+// Datagrams queue in the socket's buffer and are read every few milliseconds, so that reading them
+// disturbs nobody much. Answers `{"do":"save","file":...,"from":...,"count":...}` with the first time
+// of each flow (i64 ns since the epoch, 0: never seen). Source: packet(7), docs/wire-protocol.md.
+
+import { writeFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import koffi from 'koffi';
+import {
+  bind,
+  close,
+  interfaceIndex,
+  MSG_DONTWAIT,
+  recvmmsg,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOL_SOCKET,
+  setBuffer,
+  setOption,
+  socket,
+} from '../../src/kernel/syscalls.js';
+import { MMSG_LEN, MMSG_SIZE } from '../../assembly/layout.js';
+import { namesInDatagram } from './message.js';
+
+const AF_PACKET = 17;
+const ETH_P_IP = 0x0800;
+const SO_TIMESTAMPNS = 35;
+const COUNT = 256;
+const SLOT = 2048;
+const CONTROL = 64;
+const IOVEC = 16;
+const EVERY = 4; // ms
+
+const memory = new ArrayBuffer(COUNT * (MMSG_SIZE + IOVEC + CONTROL + SLOT));
+const view = new DataView(memory);
+const base = Number(koffi.address(new Uint8Array(memory)));
+const IOVECS = COUNT * MMSG_SIZE;
+const CONTROLS = IOVECS + COUNT * IOVEC;
+const SLOTS = CONTROLS + COUNT * CONTROL;
+const times = new Map<number, bigint>();
+
+/** A socket that gets a copy of every IPv4 packet that arrives on the device. */
+function open(device: string): number {
+  const fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+  setBuffer(fd, 'receive', 256 * 2 ** 20);
+  setOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
+  const address = new DataView(new ArrayBuffer(20)); // struct sockaddr_ll
+  address.setUint16(0, AF_PACKET, true);
+  address.setUint16(2, ETH_P_IP);
+  address.setUint32(4, interfaceIndex(device), true);
+  bind(fd, new Uint8Array(address.buffer));
+  return fd;
+}
+
+function arm(): void {
+  for (let i = 0; i < COUNT; i++) {
+    const header = i * MMSG_SIZE;
+    const iovec = IOVECS + i * IOVEC;
+    view.setBigUint64(header + 16, BigInt(base + iovec), true);
+    view.setBigUint64(header + 24, 1n, true);
+    view.setBigUint64(header + 32, BigInt(base + CONTROLS + i * CONTROL), true);
+    view.setBigUint64(header + 40, BigInt(CONTROL), true);
+    view.setBigUint64(iovec, BigInt(base + SLOTS + i * SLOT), true);
+    view.setBigUint64(iovec + 8, BigInt(SLOT), true);
+  }
+}
+
+/** Reads what is queued and notes the first time of each flow. */
+function drain(fd: number): void {
+  for (;;) {
+    arm();
+    const count = recvmmsg(fd, base, COUNT, MSG_DONTWAIT, 0);
+    for (let i = 0; i < count; i++) {
+      const length = Math.min(view.getUint32(i * MMSG_SIZE + MMSG_LEN, true), SLOT);
+      const control = CONTROLS + i * CONTROL;
+      // struct cmsghdr is 16 bytes, struct timespec follows.
+      const time =
+        view.getBigInt64(control + 16, true) * 1_000_000_000n +
+        view.getBigInt64(control + 24, true);
+      for (const flow of namesInDatagram(view, SLOTS + i * SLOT, length)) {
+        if (!times.has(flow)) times.set(flow, time);
+      }
+    }
+    if (count < COUNT) return;
+  }
+}
+
+const fd = open(process.argv[2] ?? 'sync');
+const timer = setInterval(() => drain(fd), EVERY);
+process.stdout.write('{"ready":true}\n');
+for await (const line of createInterface({ input: process.stdin })) {
+  const { file, from, count } = JSON.parse(line) as { file: string; from: number; count: number };
+  drain(fd);
+  const stamps = new BigInt64Array(count);
+  for (let i = 0; i < count; i++) stamps[i] = times.get(from + i) ?? 0n;
+  writeFileSync(file, stamps);
+  times.clear();
+  process.stdout.write('{"saved":true}\n');
+}
+clearInterval(timer);
+close(fd);

@@ -1,0 +1,68 @@
+// The command line of the bench.
+
+import { parseArgs } from 'node:util';
+
+export const PARTS = [
+  'codec',
+  'table',
+  'active',
+  'backup',
+  'memory',
+  'commit',
+  'burst',
+  'latency',
+  'scale',
+] as const;
+export type PartName = (typeof PARTS)[number];
+
+export const USAGE = `npm run bench [-- parts and options]
+  parts            ${PARTS.join(' ')}; all of them if none is named
+  --quick          fewer sizes and repetitions, under 90 seconds
+  --json FILE      also write the figures and the machine as JSON
+  --compare FILE   also show what changed since an earlier JSON file
+  --help           this text
+
+codec and table run anywhere. The others make network namespaces and need root, and the Debian
+package conntrackd for the rival. The machine should have nothing else to do.
+`;
+
+export interface Options {
+  parts: ReadonlySet<PartName>;
+  quick: boolean;
+  json: string | undefined;
+  compare: string | undefined;
+  help: boolean;
+}
+
+export class UsageError extends Error {}
+
+export function parseOptions(argv: readonly string[]): Options {
+  const { values, positionals } = parse(argv);
+  const unknown = positionals.filter((name) => !(PARTS as readonly string[]).includes(name));
+  if (unknown.length > 0) throw new UsageError(`no such part: ${unknown.join(', ')}`);
+  const named = positionals as PartName[];
+  return {
+    parts: new Set(named.length > 0 ? named : PARTS),
+    quick: values.quick ?? false,
+    json: values.json,
+    compare: values.compare,
+    help: values.help ?? false,
+  };
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: {
+        quick: { type: 'boolean' },
+        json: { type: 'string' },
+        compare: { type: 'string' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}

@@ -1,0 +1,66 @@
+// Standard output as a stream of lines: collected in the kernel's memory (kernel.ts) and written when
+// the area is full. Blocks while the reader is slow, so memory stays bounded whatever the table
+// holds. A reader that has gone away ends the process as SIGPIPE would.
+
+import { writeSync } from 'node:fs';
+import { LINE_MAX } from '../../assembly/text-layout.js';
+import { type Kernel, OUTPUT, OUTPUT_SIZE } from './kernel.js';
+
+const NEWLINE = 10;
+const STDOUT = 1;
+/** Status of a process that SIGPIPE ended, as shells report it. */
+const BROKEN_PIPE = 141;
+
+export class Sink {
+  /** Where the next byte goes. */
+  at = OUTPUT;
+  private readonly buffer: Buffer;
+
+  constructor(kernel: Kernel) {
+    const { buffer } = kernel.bytes;
+    this.buffer = Buffer.from(buffer as unknown as ArrayBuffer, 0, OUTPUT + OUTPUT_SIZE);
+  }
+
+  /** Makes sure that a line of `bytes` fits. */
+  reserve(bytes: number = LINE_MAX): void {
+    if (this.at + bytes > OUTPUT + OUTPUT_SIZE) this.flush();
+  }
+
+  /** Ends a line that was written in place. */
+  newline(): void {
+    this.buffer[this.at++] = NEWLINE;
+  }
+
+  /** Text without its end of line. */
+  put(text: string): void {
+    this.reserve(text.length * 3 + 1);
+    this.at += this.buffer.write(text, this.at);
+  }
+
+  line(text: string): void {
+    this.put(text);
+    this.newline();
+  }
+
+  flush(): void {
+    if (this.at > OUTPUT) writeFully(this.buffer.subarray(OUTPUT, this.at));
+    this.at = OUTPUT;
+  }
+}
+
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+/** Writes all of it to standard output, however slowly that is read. */
+export function writeFully(bytes: Uint8Array): void {
+  let done = 0;
+  while (done < bytes.length) {
+    try {
+      done += writeSync(STDOUT, bytes, done, bytes.length - done);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'EPIPE') process.exit(BROKEN_PIPE);
+      if (code !== 'EAGAIN') throw error;
+      Atomics.wait(pause, 0, 0, 1); // standard output does not block: somebody made it so
+    }
+  }
+}

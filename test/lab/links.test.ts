@@ -1,0 +1,257 @@
+// Several dedicated links: one of two fails, by its cable or by something in between that swallows
+// what it carries, and flows go on being replicated; afterwards the default link is used again.
+// Also the kinds of link that the interoperation test leaves out.
+//
+//   fw1  sync  ───  sync  fw2        192.168.100.1 ─ .2, fd00:100::1 ─ ::2      (default)
+//   fw1  sync2 ───  sync2 fw2        192.168.101.1 ─ .2, fd00:101::1 ─ ::2
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { Daemon, OURS, type Program, SYNC_PORT, tcpLink } from '../../lab/daemon.js';
+import { Run, veth } from '../../lab/namespace.js';
+import { type Pair, type PairOptions, type Programs, withPair } from '../../lab/pair.js';
+import { waitReplicated } from '../../lab/replication.js';
+import { missingRoot } from '../../lab/require.js';
+import { type Firewall, Topology } from '../../lab/topology.js';
+import { loadFlows } from '../../lab/traffic.js';
+import { waitFor } from '../../lab/wait.js';
+import { describePairings } from './matrix.js';
+
+const BATCH = 40;
+
+type Kind = 'UDP' | 'TCP' | 'Multicast';
+
+/** A second cable between the firewalls, not tracked, like the first. */
+function secondLink({ fw1, fw2 }: Topology): void {
+  veth(fw1.ns, 'sync2', fw2.ns, 'sync2');
+  for (const fw of [fw1, fw2]) {
+    const number = fw.name.at(-1);
+    fw.ns.ip(
+      `addr add 192.168.101.${number}/24 dev sync2`,
+      `addr add fd00:101::${number}/64 dev sync2 nodad`,
+    );
+    fw.ns.nft(`
+table inet sync2 {
+  chain in {
+    type filter hook prerouting priority raw
+    iifname "sync2" notrack
+  }
+  chain out {
+    type filter hook output priority raw
+    oifname "sync2" notrack
+  }
+}`);
+  }
+}
+
+function section(kind: Kind, device: 'sync' | 'sync2', node: Firewall, peer: Firewall): string {
+  const network = device === 'sync' ? 100 : 101;
+  const address = (fw: Firewall): string => `192.168.${network}.${fw.name.at(-1)}`;
+  const ends =
+    kind === 'Multicast'
+      ? `IPv4_address 225.0.0.${network}
+    IPv4_interface ${address(node)}
+    Group ${SYNC_PORT}`
+      : `IPv4_address ${address(node)}
+    IPv4_Destination_Address ${address(peer)}
+    Port ${SYNC_PORT}`;
+  return `
+  ${kind} ${device === 'sync' ? 'Default ' : ''}{
+    ${ends}
+    Interface ${device}
+    SndSocketBuffer 1249280
+    RcvSocketBuffer 1249280
+    Checksum on
+  }`;
+}
+
+/** Two daemons with both links, the first cable being the default one. */
+async function withTwoLinks(
+  programs: Programs,
+  kind: Kind,
+  body: (pair: Pair) => Promise<void>,
+): Promise<void> {
+  const run = Run.start();
+  const daemons: Daemon[] = [];
+  try {
+    const topology = new Topology(run);
+    secondLink(topology);
+    const make = (program: Program, node: Firewall): Daemon => {
+      const peer = topology.peer(node);
+      const link = section(kind, 'sync2', node, peer) + section(kind, 'sync', node, peer);
+      const daemon = new Daemon(run, { program, node, peer, link });
+      daemons.push(daemon);
+      return daemon;
+    };
+    const active = make(programs.active, topology.fw1);
+    const backup = make(programs.backup, topology.fw2);
+    await Promise.all([active.start(), backup.start()]);
+    await body({ run, topology, active, backup });
+  } catch (error) {
+    const logs = daemons.map((daemon) => daemon.log()).join('\n');
+    const text = error instanceof Error ? error.message : String(error);
+    throw new Error(`${text}\n${logs}`, { cause: error });
+  } finally {
+    run.remove();
+  }
+}
+
+/** Creates one more batch of flows in the active kernel. */
+async function createFlows({ run, topology }: Pair, batch: number): Promise<void> {
+  const lines = Array.from({ length: BATCH }, (_, i) => {
+    const tuple = `-s 10.1.7.${batch} -d 10.2.0.2 --sport ${1000 + i} --dport 80`;
+    return `-I -p tcp ${tuple} --state ESTABLISHED -u ASSURED,SEEN_REPLY -t 3600\n`;
+  });
+  const file = join(run.path('flows'), `batch${batch}`);
+  writeFileSync(file, lines.join(''));
+  await loadFlows(topology.fw1.ns, file);
+}
+
+/** The device of the link that a daemon sends on. */
+async function usedDevice(daemon: Daemon): Promise<string | undefined> {
+  const text = await daemon.client('-s', 'link');
+  return /device=(\S+) status=\S+ role=ACTIVE/.exec(text)?.[1];
+}
+
+async function bothUse({ active, backup }: Pair, device: string): Promise<void> {
+  const used = (): Promise<(string | undefined)[]> =>
+    Promise.all([usedDevice(active), usedDevice(backup)]);
+  await waitFor(async () => (await used()).every((name) => name === device), {
+    for: `both nodes to send over ${device}`,
+    timeout: 30_000,
+    every: 250,
+    explain: async () => `used: ${(await used()).join(', ')}`,
+  });
+}
+
+interface Fault {
+  name: string;
+  begin(topology: Topology): void;
+  end(topology: Topology): void;
+}
+
+const FAULTS: Fault[] = [
+  {
+    name: 'the cable of the default link is cut',
+    begin: ({ fw1 }) => fw1.ns.ip('link set sync down'),
+    end: ({ fw1 }) => fw1.ns.ip('link set sync up'),
+  },
+  {
+    name: 'the default link swallows everything in silence',
+    begin: ({ fw1, fw2 }) => {
+      for (const { ns } of [fw1, fw2]) {
+        ns.nft(`
+table inet swallow {
+  chain arriving {
+    type filter hook prerouting priority -400
+    iifname "sync" drop
+  }
+}`);
+      }
+    },
+    end: ({ fw1, fw2 }) => {
+      for (const { ns } of [fw1, fw2]) ns.nft('delete table inet swallow');
+    },
+  },
+];
+
+async function failOver(programs: Programs, kind: Kind, fault: Fault): Promise<void> {
+  await withTwoLinks(programs, kind, async (pair) => {
+    const { topology, active, backup } = pair;
+    await Promise.all([active.greeted(), backup.greeted()]);
+    await bothUse(pair, 'sync');
+    await createFlows(pair, 1);
+    await waitReplicated(active, backup, BATCH);
+
+    fault.begin(topology);
+    await createFlows(pair, 2); // nobody has noticed yet
+    await bothUse(pair, 'sync2');
+    await createFlows(pair, 3);
+    await waitReplicated(active, backup, 3 * BATCH);
+
+    fault.end(topology);
+    await createFlows(pair, 4);
+    await bothUse(pair, 'sync');
+    await createFlows(pair, 5);
+    await waitReplicated(active, backup, 5 * BATCH);
+
+    for (const daemon of [active, backup]) {
+      if (daemon.program !== OURS) continue;
+      expect(daemon.log()).toContain("device `sync2' becomes dedicated link");
+      expect(daemon.log()).toContain("device `sync' becomes dedicated link");
+    }
+  });
+}
+
+describePairings((programs) => {
+  test.each(FAULTS)('UDP: $name, and mended', async (fault) => {
+    await failOver(programs, 'UDP', fault);
+  });
+
+  const others: [string, PairOptions][] = [
+    ['TCP with sequence tracking', { link: (node, peer) => tcpLink(node, peer) }],
+    ['TCP over IPv6', { link: (node, peer) => tcpLink(node, peer, 6) }],
+    ['multicast over IPv6', { link: () => MULTICAST_V6 }],
+  ];
+  test.each(others)('flows are replicated over %s, also after a restart', async (_, options) => {
+    await withPair(
+      programs,
+      async (pair) => {
+        await createFlows(pair, 1);
+        await waitReplicated(pair.active, pair.backup, BATCH);
+        await pair.backup.kill();
+        await createFlows(pair, 2);
+        pair.backup.removeLock();
+        await pair.backup.start();
+        await createFlows(pair, 3);
+        await pair.active.client('-B');
+        await waitReplicated(pair.active, pair.backup, 3 * BATCH);
+      },
+      options,
+    );
+  });
+});
+
+const MULTICAST_V6 = `
+  Multicast {
+    IPv6_address ff02::50
+    Group ${SYNC_PORT}
+    Interface sync
+  }`;
+
+const oursOnly: Programs = { active: OURS, backup: OURS };
+
+describe.skipIf(missingRoot() !== undefined)('ours -> ours', () => {
+  test.each(
+    (['TCP', 'Multicast'] as const).flatMap((kind) => FAULTS.map((fault) => ({ kind, ...fault }))),
+  )('$kind: $name, and mended', async ({ kind, ...fault }) => {
+    await failOver(oursOnly, kind, fault);
+  });
+
+  test('TCP runs over link-local addresses, with the scope of the interface', async () => {
+    const address = (fw: Firewall): string => `fe80::7:${fw.name.at(-1)}`;
+    const run = Run.start();
+    try {
+      const topology = new Topology(run);
+      const daemons = [topology.fw1, topology.fw2].map((node) => {
+        node.ns.ip(`addr add ${address(node)}/64 dev sync nodad`);
+        const peer = topology.peer(node);
+        const link = `TCP {
+    IPv6_address ${address(node)}
+    IPv6_Destination_Address ${address(peer)}
+    Port ${SYNC_PORT}
+    Interface sync
+  }`;
+        return new Daemon(run, { program: OURS, node, peer, link });
+      });
+      const [active, backup] = daemons as [Daemon, Daemon];
+      await Promise.all([active.start(), backup.start()]);
+      await createFlows({ run, topology, active, backup }, 1);
+      await waitReplicated(active, backup, BATCH);
+      expect(await active.client('-s')).toContain('server=connected client=connected');
+    } finally {
+      run.remove();
+    }
+  });
+});

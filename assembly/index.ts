@@ -46,6 +46,9 @@ export {
   snapshotRecord,
 } from './shard';
 
+// shards in ALARM mode
+export { shardExpire, shardRefresh } from './alarm';
+
 // the command line: flows as text
 export { flowLine } from './text';
 

@@ -427,7 +427,8 @@ export function shardDumpEnd(shard: usize, purge: u32, replicate: u32, slice: u3
 
 // ----------------------------------------------------------------------------- transmit queue
 
-function enqueue(shard: usize, record: usize): void {
+/** Has a record told to the peers; at most once, with its latest state. */
+export function enqueue(shard: usize, record: usize): void {
   const object = load<u8>(record, RECORD_OBJECT);
   if (object & OBJECT_QUEUED) return; // its latest state leaves when its turn comes
   if (load<u32>(shard, SHARD_OPTIONS) & SHARD_SILENT) return;

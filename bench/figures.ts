@@ -20,7 +20,7 @@ export interface Figure {
   ours?: Summary;
   /** The rival's figure of the same run. */
   rival?: Summary;
-  rivalName: 'C' | 'plain JS' | 'target';
+  rivalName: 'C' | 'plain JS' | 'none';
   /** Scheduling class both ran under. */
   schedulingClass?: string;
   note?: string;
@@ -56,7 +56,9 @@ export class Collector {
 /** How many times better ours is; undefined without both sides. */
 export function ratioOf({ ours, rival, better }: Figure): number | undefined {
   if (ours === undefined || rival === undefined) return undefined;
-  return advantage(ours.median, rival.median, better);
+  // Both may be 0 (losses): then neither is better.
+  const ratio = advantage(ours.median, rival.median, better);
+  return Number.isFinite(ratio) ? ratio : undefined;
 }
 
 function cells(figure: Figure): string[] {
@@ -89,9 +91,7 @@ export function renderTable(figures: readonly Figure[]): string {
 
 /** The first column to the left, numbers to the right, and no column without content. */
 export function align(rows: readonly (readonly string[])[]): string {
-  const widths = HEADS.map((_, column) =>
-    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
-  );
+  const widths = HEADS.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const used = HEADS.map((_, column) => rows.slice(1).some((row) => row[column]));
   const right = new Set([2, 3, 5]);
   return rows

@@ -37,7 +37,10 @@ export function describeMachine(): Machine {
 
 function versionOf(program: string): string | undefined {
   try {
-    const text = execFileSync(program, ['-v'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    const text = execFileSync(program, ['-v'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     return /v(\d+\.\d+\.\d+)/.exec(text)?.[1];
   } catch {
     return undefined;

@@ -18,11 +18,12 @@ import { latency } from './lab/latency.js';
 import { memory } from './lab/memory.js';
 import { scale } from './lab/scale.js';
 import { traffic } from './lab/traffic.js';
+import { type Experiment, runTrials } from './lab/trial.js';
 import { describeMachine, type Machine, machineText } from './machine.js';
 import { codec } from './micro/codec.js';
 import { table } from './micro/table.js';
 import { type Options, PARTS, type PartName, parseOptions, USAGE, UsageError } from './options.js';
-import type { Part } from './part.js';
+import type { Part, PartContext } from './part.js';
 
 /** What --json writes and --compare reads. */
 export interface Results {
@@ -33,18 +34,16 @@ export interface Results {
   figures: Figure[];
 }
 
-/** The nodes always work in pairs, so one measurement gives `active` and `backup`. */
-const WORK: Record<PartName, Part[]> = {
-  codec: [codec],
-  table: [table],
-  active: [events, traffic],
-  backup: [events, traffic],
-  memory: [memory],
-  commit: [commit],
-  burst: [burst],
-  latency: [latency],
-  scale: [scale],
-};
+const ALONE: Partial<Record<PartName, Part>> = { codec, table, memory, scale };
+
+/** Trials on a common pair of nodes, in this order: the last two leave flows behind. */
+const TRIALS: readonly { experiment: Experiment; parts: readonly PartName[] }[] = [
+  { experiment: events, parts: ['active', 'backup'] },
+  { experiment: latency, parts: ['latency'] },
+  { experiment: burst, parts: ['burst'] },
+  { experiment: commit, parts: ['commit'] },
+  { experiment: traffic, parts: ['active', 'backup'] },
+];
 
 async function main(options: Options): Promise<void> {
   const { parts, quick } = options;
@@ -62,8 +61,7 @@ async function main(options: Options): Promise<void> {
   const progress = (text: string): void => {
     process.stderr.write(`${String(elapsed()).padStart(5)} s  ${text}\n`);
   };
-  const work = new Set(PARTS.filter((part) => parts.has(part)).flatMap((part) => WORK[part]));
-  for (const part of work) await part({ quick, collector, progress });
+  const failures = await runAll(parts, { quick, collector, progress });
   const figures = collector
     .figures()
     .filter(({ part }) => parts.has(part as PartName))
@@ -74,6 +72,35 @@ async function main(options: Options): Promise<void> {
     const results: Results = { format: 1, machine, quick, seconds: elapsed(), figures };
     writeFileSync(options.json, `${JSON.stringify(results, undefined, 2)}\n`);
   }
+  for (const failure of failures) process.stderr.write(`${failure}\n`);
+  if (failures.length > 0) process.exitCode = 1;
+}
+
+/** Runs what was asked for. A part that fails does not take the others with it; returns the reasons. */
+async function runAll(parts: Options['parts'], context: PartContext): Promise<string[]> {
+  const failures: string[] = [];
+  const attempt = async (name: string, work: () => void | Promise<void>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      failures.push(`${name} failed: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  };
+  for (const part of PARTS) {
+    const alone = ALONE[part];
+    if (alone && parts.has(part)) await attempt(part, () => alone(context));
+  }
+  const trials = TRIALS.filter((trial) => trial.parts.some((part) => parts.has(part)));
+  const names = trials.map(({ experiment }) => experiment.name).join(', ');
+  if (trials.length > 0) {
+    await attempt(names, () =>
+      runTrials(
+        trials.map(({ experiment }) => experiment),
+        context,
+      ),
+    );
+  }
+  return failures;
 }
 
 /** Reads a file of an earlier run; throws when it is something else. */

@@ -83,21 +83,8 @@ export function linkCounters(pid: number, device: string): LinkCounters {
   return parseNetDev(readFileSync(`/proc/${pid}/net/dev`, 'utf8'), device);
 }
 
-/** Flows in the kernel's table, in the network namespace that a process of ours names. */
-export function kernelFlows(exec: (command: string, args: string[]) => string): number {
-  return Number(exec('cat', ['/proc/sys/net/netfilter/nf_conntrack_count']));
-}
-
 /** Puts every thread of a process into a scheduling class. */
 export function setClass(pid: number, to: SchedulingClass): void {
   const words = to === 'OTHER' ? ['-a', '-o', '-p', '0'] : ['-r', '-p', '99'];
   execFileSync('chrt', [...words, String(pid)]);
-}
-
-/** Scheduling class of a process's main thread, as chrt(1) names it. */
-export function classOf(pid: number): string {
-  const text = execFileSync('chrt', ['-p', String(pid)], { encoding: 'utf8' });
-  const policy = /policy: SCHED_(\w+)/.exec(text)?.[1] ?? '?';
-  const priority = /priority: (\d+)/.exec(text)?.[1] ?? '?';
-  return priority === '0' ? policy : `${policy} ${priority}`;
 }

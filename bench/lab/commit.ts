@@ -3,47 +3,44 @@
 //
 // The commit's time is the daemon's own, from its log; the kernel's count of flows proves that it
 // was one. The bulk's time is from the order until the backup holds the last flow, looked at every
-// few milliseconds.
+// few milliseconds. Leaves the flows behind: it comes last.
 
-import type { Part } from '../part.js';
 import { REQUEST } from '../../lab/daemon.js';
 import { sleep, waitFor } from '../../lab/wait.js';
 import { cpuTime } from '../measure.js';
-import { CONTESTANTS, contest, type Nodes } from './contest.js';
-import { withKernelLimit } from './limit.js';
+import type { Nodes } from './contest.js';
+import type { Experiment } from './trial.js';
 
+const FLOWS = 200_000;
 const FLUSH_EXTERNAL = 34; // request code of `-f external`
 
-export const commit: Part = ({ quick, collector, progress }) => {
-  const flows = quick ? 100_000 : 200_000;
-  return withKernelLimit(2 * flows + 50_000, async () => {
-    for (let turn = 0; turn < (quick ? 1 : 3); turn++) {
-      for (const who of CONTESTANTS) {
-        progress(`commit: turn ${turn + 1}, ${who}`);
-        await contest(who, {}, async (nodes) => {
-          await nodes.load({ do: 'create', from: 0, count: flows, rate: 60_000, burst: 32 });
-          await nodes.replicated(flows);
-          await nodes.atRest();
-          const side = who === 'ours' ? 'ours' : 'rival';
-          const add = (name: string, unit: string, better: 'lower' | 'higher', value: number) =>
-            collector.add(side, { part: 'commit', name, unit, better, rivalName: 'C' }, value);
-          const bulk = await measureBulk(nodes, flows);
-          add('bulk to an empty backup', 'flows/s', 'higher', flows / bulk.seconds);
-          add('bulk, active node', 'µs CPU', 'lower', bulk.active / flows / 1000);
-          add('bulk, backup', 'µs CPU', 'lower', bulk.backup / flows / 1000);
-          const committed = await measureCommit(nodes, flows);
-          add(`commit of ${flows / 1000} k flows`, 'flows/s', 'higher', flows / committed.seconds);
-          add('commit', 'µs CPU', 'lower', committed.cpu / flows / 1000);
-        });
-      }
-    }
-  });
+export const commit: Experiment = {
+  name: 'commit',
+  turns: 3,
+  async run({ nodes, add }) {
+    await nodes.load({ do: 'create', from: 0, count: FLOWS, rate: 80_000, burst: 64 });
+    await nodes.replicated(FLOWS);
+    await nodes.atRest();
+    const common = { part: 'commit', schedulingClass: 'RR 99' } as const;
+    const rate = { ...common, unit: 'flows/s', better: 'higher' } as const;
+    const cpu = { ...common, unit: 'µs CPU', better: 'lower' } as const;
+    const bulk = await measureBulk(nodes);
+    add({ ...rate, name: 'bulk to an empty backup, from the order on' }, FLOWS / bulk.seconds);
+    add({ ...cpu, name: 'bulk, a flow on the active node' }, bulk.active / FLOWS / 1000);
+    add({ ...cpu, name: 'bulk, a flow on the backup' }, bulk.backup / FLOWS / 1000);
+    const committed = await measureCommit(nodes);
+    add({ ...rate, name: `commit of ${FLOWS / 1000} k flows` }, FLOWS / committed.seconds);
+    add({ ...cpu, name: 'commit, a flow' }, committed.cpu / FLOWS / 1000);
+  },
 };
 
-async function measureBulk(
-  nodes: Nodes,
-  flows: number,
-): Promise<{ seconds: number; active: number; backup: number }> {
+interface Bulk {
+  seconds: number;
+  active: number;
+  backup: number;
+}
+
+async function measureBulk(nodes: Nodes): Promise<Bulk> {
   await nodes.backup.request(FLUSH_EXTERNAL);
   await nodes.replicated(0);
   await nodes.atRest();
@@ -51,16 +48,13 @@ async function measureBulk(
   const before = [cpuTime(active), cpuTime(backup)] as const;
   const start = performance.now();
   await nodes.active.request(REQUEST.bulk);
-  await nodes.replicated(flows, 60_000, 10);
+  await nodes.replicated(FLOWS, 60_000, 10);
   const seconds = (performance.now() - start) / 1000;
   await nodes.atRest();
   return { seconds, active: cpuTime(active) - before[0], backup: cpuTime(backup) - before[1] };
 }
 
-async function measureCommit(
-  nodes: Nodes,
-  flows: number,
-): Promise<{ seconds: number; cpu: number }> {
+async function measureCommit(nodes: Nodes): Promise<{ seconds: number; cpu: number }> {
   const { backup } = nodes.pids;
   const before = cpuTime(backup);
   await nodes.backup.request(REQUEST.commit, 120_000);
@@ -75,6 +69,6 @@ async function measureCommit(
   const cpu = cpuTime(backup) - before;
   const ns = nodes.backup.node.ns;
   const there = Number(ns.execSync('cat', ['/proc/sys/net/netfilter/nf_conntrack_count']));
-  if (there < flows) throw new Error(`only ${there} of ${flows} flows are in the kernel`);
+  if (there < FLOWS) throw new Error(`only ${there} of ${FLOWS} flows are in the kernel`);
   return { seconds, cpu };
 }

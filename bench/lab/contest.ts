@@ -2,14 +2,14 @@
 // same configuration, the same load and the machine to itself. Parts of the bench call `contest` for
 // one, then for the other, in turn, as often as they repeat.
 //
-// The nodes are made new for each turn, so that no table, queue or buffer of the one before is left.
+// The nodes are made new each time, so that no table, queue or buffer of the turn before is left.
 
 import { C, type Daemon, OURS, type Program } from '../../lab/daemon.js';
 import { withPair } from '../../lab/pair.js';
 import type { Topology } from '../../lab/topology.js';
 import { sleep, waitFor } from '../../lab/wait.js';
 import type { LoadCommand, LoadReport } from '../load.js';
-import { classOf, cpuTime, linkCounters, type SchedulingClass, setClass } from '../measure.js';
+import { cpuTime, linkCounters, type SchedulingClass, setClass } from '../measure.js';
 import { LineProcess } from './process.js';
 
 export type Contestant = 'ours' | 'C';
@@ -91,13 +91,16 @@ export class Nodes {
     );
   }
 
+  /** Removes flows 0 … count - 1 from the kernel and waits until the backup has forgotten them. */
+  async remove(count: number): Promise<void> {
+    await this.load({ do: 'delete', from: 0, count, rate: 80_000, burst: 64 });
+    await this.replicated(0);
+    await this.atRest();
+  }
+
   setClass(to: SchedulingClass): void {
     const { active, backup } = this.pids;
     for (const pid of [active, backup]) setClass(pid, to);
-  }
-
-  get schedulingClass(): string {
-    return classOf(this.pids.active);
   }
 
   /** Entries in the backup's external cache. */

@@ -6,11 +6,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { sleep } from '../../lab/wait.js';
-import type { Part } from '../part.js';
 import { quantile } from '../statistics.js';
-import { CONTESTANTS, contest, type Nodes } from './contest.js';
-import { warmUp } from './events.js';
+import type { Nodes } from './contest.js';
 import { LineProcess } from './process.js';
+import type { Experiment } from './trial.js';
 
 const RATES = [
   { name: '1 k/s', rate: 1000, burst: 1, count: 2000 },
@@ -23,37 +22,31 @@ const QUANTILES = [
   ['p99.9', 0.999],
 ] as const;
 
-export const latency: Part = async ({ quick, collector, progress }) => {
-  for (let turn = 0; turn < (quick ? 1 : 3); turn++) {
-    for (const who of CONTESTANTS) {
-      progress(`latency: turn ${turn + 1}, ${who}`);
-      await contest(who, {}, async (nodes) => {
-        const sniffer = await LineProcess.start(nodes.topology.fw2.ns, 'lab/sniffer.js', 'sync');
-        try {
-          await warmUp(nodes);
-          for (const rate of quick ? RATES.slice(0, 2) : RATES) {
-            const delays = await measureDelays(nodes, sniffer, rate);
-            for (const [name, part] of QUANTILES) {
-              collector.add(
-                who === 'ours' ? 'ours' : 'rival',
-                {
-                  part: 'latency',
-                  name: `event to link, ${rate.name}, ${name}`,
-                  unit: 'ms',
-                  better: 'lower',
-                  rivalName: 'C',
-                  schedulingClass: 'RR 99',
-                },
-                quantile(delays, part),
-              );
-            }
-          }
-        } finally {
-          await sniffer.stop();
+export const latency: Experiment = {
+  name: 'latency',
+  turns: 2,
+  async run({ nodes, quick, add }) {
+    const sniffer = await LineProcess.start(nodes.topology.fw2.ns, 'lab/sniffer.js', 'sync');
+    try {
+      for (const rate of quick ? [RATES[1]!] : RATES) {
+        const delays = await measureDelays(nodes, sniffer, rate);
+        for (const [name, part] of QUANTILES) {
+          add(
+            {
+              part: 'latency',
+              name: `event to link, ${rate.name}, ${name}`,
+              unit: 'ms',
+              better: 'lower',
+              schedulingClass: 'RR 99',
+            },
+            quantile(delays, part),
+          );
         }
-      });
+      }
+    } finally {
+      await sniffer.stop();
     }
-  }
+  },
 };
 
 /** Delays of new flows in ms, sorted. Throws when a flow was never seen on the link. */
@@ -71,8 +64,7 @@ async function measureDelays(
   await sleep(100);
   await nodes.atRest();
   await sniffer.ask({ do: 'save', file: seenFile, ...window });
-  await nodes.load({ do: 'delete', ...window, rate: 30_000, burst: 16 });
-  await nodes.replicated(0);
+  await nodes.remove(count);
   const sent = stampsOf(sentFile);
   const seen = stampsOf(seenFile);
   const delays = new Float64Array(count);

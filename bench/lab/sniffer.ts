@@ -9,6 +9,7 @@
 import { writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import koffi from 'koffi';
+import { MMSG_LEN, MMSG_SIZE } from '../../assembly/layout.js';
 import {
   bind,
   close,
@@ -22,7 +23,6 @@ import {
   setOption,
   socket,
 } from '../../src/kernel/syscalls.js';
-import { MMSG_LEN, MMSG_SIZE } from '../../assembly/layout.js';
 import { namesInDatagram } from './message.js';
 
 const AF_PACKET = 17;

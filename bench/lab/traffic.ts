@@ -2,56 +2,49 @@
 // from SYN to close, at a rate both programs carry. The figure is CPU a connection; what the kernel
 // told about each is read from the active node's own counters and stands in the note.
 
-import { sleep } from '../../lab/wait.js';
 import { cpuTime } from '../measure.js';
-import type { Part } from '../part.js';
-import { CONTESTANTS, contest } from './contest.js';
+import type { Nodes } from './contest.js';
 import { LineProcess } from './process.js';
+import type { Experiment } from './trial.js';
 
 const RATE = 2000; // connections a second
 const HOSTS = Array.from({ length: 16 }, (_, i) => [10, 2, 0, 16 + i]);
 
-export const traffic: Part = async ({ quick, collector, progress }) => {
-  const count = quick ? 4000 : 10_000;
-  for (let turn = 0; turn < (quick ? 1 : 3); turn++) {
-    for (const who of CONTESTANTS) {
-      progress(`connections: turn ${turn + 1}, ${who}`);
-      await contest(who, {}, async (nodes) => {
-        const { client, server } = nodes.topology;
-        server.ip(...HOSTS.map((host) => `addr add ${host.join('.')}/24 dev lan`));
-        const acceptor = await LineProcess.start(server, 'lab/connections.js', 'server');
-        const opener = await LineProcess.start(client, 'lab/connections.js', 'client');
-        try {
-          await opener.ask({ hosts: HOSTS, count: 500, rate: RATE });
-          await sleep(500);
-          const { active, backup } = nodes.pids;
-          const eventsBefore = await told();
-          const before = [cpuTime(active), cpuTime(backup)] as const;
-          const { rate } = await opener.ask<{ rate: number }>({ hosts: HOSTS, count, rate: RATE });
-          await sleep(500);
-          await nodes.atRest();
-          const cost = [cpuTime(active) - before[0], cpuTime(backup) - before[1]] as const;
-          const events = (await told()) - eventsBefore;
-          const figure = {
-            name: `TCP connection, SYN to close, ${RATE / 1000} k/s`,
-            unit: 'µs CPU',
-            better: 'lower',
-            rivalName: 'C',
-            schedulingClass: 'RR 99',
-            note: `${(events / count).toFixed(1)} events each, ${Math.round(rate)}/s reached`,
-          } as const;
-          const side = who === 'ours' ? 'ours' : 'rival';
-          collector.add(side, { part: 'active', ...figure }, cost[0] / count / 1000);
-          collector.add(side, { part: 'backup', ...figure }, cost[1] / count / 1000);
-        } finally {
-          await Promise.all([opener.stop(), acceptor.stop()]);
-        }
-
-        async function told(): Promise<number> {
-          const { created, updated, destroyed } = (await nodes.active.caches()).internal;
-          return created + updated + destroyed;
-        }
-      });
+export const traffic: Experiment = {
+  name: 'connections',
+  turns: 2,
+  async run({ nodes, quick, add }) {
+    const count = quick ? 4000 : 8000;
+    const { client, server } = nodes.topology;
+    server.ip(...HOSTS.map((host) => `addr add ${host.join('.')}/24 dev lan`));
+    const acceptor = await LineProcess.start(server, 'lab/connections.js', 'server');
+    const opener = await LineProcess.start(client, 'lab/connections.js', 'client');
+    try {
+      await opener.ask({ hosts: HOSTS, count: 500, rate: RATE });
+      await nodes.atRest();
+      const { active, backup } = nodes.pids;
+      const before = [cpuTime(active), cpuTime(backup)] as const;
+      const told = await eventsTold(nodes);
+      const { rate } = await opener.ask<{ rate: number }>({ hosts: HOSTS, count, rate: RATE });
+      await nodes.atRest();
+      const cost = [cpuTime(active) - before[0], cpuTime(backup) - before[1]] as const;
+      const events = (await eventsTold(nodes)) - told;
+      const figure = {
+        name: `TCP connection, SYN to close, ${RATE / 1000} k/s`,
+        unit: 'µs CPU',
+        better: 'lower',
+        schedulingClass: 'RR 99',
+        note: `${(events / count).toFixed(1)} events each; ${Math.round(rate)}/s reached`,
+      } as const;
+      add({ part: 'active', ...figure }, cost[0] / count / 1000);
+      add({ part: 'backup', ...figure }, cost[1] / count / 1000);
+    } finally {
+      await Promise.all([opener.stop(), acceptor.stop()]);
     }
-  }
+  },
 };
+
+async function eventsTold(nodes: Nodes): Promise<number> {
+  const { created, updated, destroyed } = (await nodes.active.caches()).internal;
+  return created + updated + destroyed;
+}

@@ -64,6 +64,10 @@ const commitAgain: Verb = (core, context, words, a) =>
     words[a + 4]!,
     words[a + 5]!,
   );
+const refresh: Verb = (core, context, words, a) =>
+  core.shardRefresh(context, words[a]!, words[a + 1]!);
+const expire: Verb = (core, context, words, a) =>
+  core.shardExpire(context, words[a]!, words[a + 1]!, words[a + 2]!);
 /** Does nothing: makes a worker look at its transmit queue again. */
 const pump: Verb = () => 0;
 
@@ -81,6 +85,8 @@ export const VERBS = [
   snapshot,
   commit,
   commitAgain,
+  refresh,
+  expire,
 ] as const;
 
 export const VERB = {
@@ -97,5 +103,7 @@ export const VERB = {
   snapshot: 10,
   commit: 11,
   commitAgain: 12,
+  refresh: 13,
+  expire: 14,
 } as const;
 export type VERB = (typeof VERB)[keyof typeof VERB];

@@ -122,6 +122,8 @@ export interface Core {
     sequence: number,
     fixedTimeout: number,
   ): number;
+  shardRefresh(shard: number, from: number, count: number): number;
+  shardExpire(shard: number, from: number, count: number, seconds: number): number;
   shardFlush(shard: number, kind: number): void;
   shardSnapshot(shard: number, cursor: number, kind: number, out: number, most: number): number;
   snapshotRecord(record: number, out: number): void;

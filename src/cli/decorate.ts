@@ -30,6 +30,7 @@ const WIDTHS: Readonly<Record<string, number>> = {
 };
 const STATE_WIDTH = 11;
 const TIMEOUT_WIDTH = 7;
+const NUMBER_WIDTH = 3;
 const STANDING_WIDTH = 11;
 
 const COLORS: Readonly<Record<string, string>> = {
@@ -80,7 +81,7 @@ function widthOf(text: string, place: number): number {
   const name = text.slice(0, Math.max(0, text.indexOf('=')));
   if (name !== '') return WIDTHS[name] ?? 0;
   if (text.startsWith('[')) return place === 0 ? 0 : STANDING_WIDTH;
-  if (/^\d+$/.test(text) && place > 1) return TIMEOUT_WIDTH;
+  if (/^\d+$/.test(text)) return place === 1 ? NUMBER_WIDTH : TIMEOUT_WIDTH;
   return /^[A-Z_0-9]+$/.test(text) ? STATE_WIDTH : 0;
 }
 

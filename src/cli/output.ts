@@ -100,11 +100,12 @@ export class FlowPrinter extends Printer {
   /** Prints the flow that lies at FLOW. `now` is in seconds, `received` (ns) the time of an event. */
   print(now: number, received?: bigint): void {
     const { output } = this;
-    if (this.direct) return this.printLine(now, received);
     const event = this.purpose.events ? this.flow.event : undefined;
-    if (output & OUT_XML) this.printXml(event, now, received);
+    if (this.direct) this.printLine(now, received);
+    else if (output & OUT_XML) this.printXml(event, now, received);
     else if (output & OUT_JSON) {
-      this.sink.line(flowJson(this.flow, { event, labels: this.labels, now }));
+      const portid = event !== undefined;
+      this.sink.line(flowJson(this.flow, { event, portid, labels: this.labels, now }));
     } else if (output & OUT_SAVE) {
       this.sink.line(flowSave(this.flow, event ?? this.purpose.saved) + this.origin());
     } else this.printText(event, now, received);

@@ -17,6 +17,7 @@ import type { Core } from '../cache/wasm.js';
 import type { DedicatedLinks } from '../channel/links.js';
 import type { EventSocket } from '../kernel/events.js';
 import { clearEventfd, POLLFD_SIZE, POLLIN, pollAsync, signalEventfd } from '../kernel/syscalls.js';
+import type { Alarm } from '../sync/alarm.js';
 import type { Replication } from '../sync/replication.js';
 
 /** Full batches (256 events) of the event socket per turn. */
@@ -36,6 +37,8 @@ export interface DataPlaneParts {
   events: EventSocket;
   links: DedicatedLinks;
   replication: Replication;
+  /** ALARM mode only. */
+  alarm: Alarm | undefined;
   /** Microseconds. */
   coalesceTime: number;
   onOverrun: () => void;
@@ -91,6 +94,7 @@ export class DataPlane {
       more ||= i === LINK_VECTORS - 1;
     }
     links.tend(now);
+    this.parts.alarm?.tick(now);
     replication.tick(now);
     const left = replication.transmit(now);
     const probed = links.takeProbe(now);

@@ -22,6 +22,7 @@ import { RequestSocket } from '../kernel/requests.js';
 import { addressOf, close, errorText, eventfd } from '../kernel/syscalls.js';
 import { flushKernelTable, readKernelTable, type TableParts } from '../kernel/table.js';
 import { FlowReader, flowText } from '../report/flow.js';
+import { Alarm } from '../sync/alarm.js';
 import { commitFlows } from '../sync/commit.js';
 import { Replication } from '../sync/replication.js';
 import { DataPlane, monotonicSeconds } from './dataplane.js';
@@ -124,6 +125,10 @@ export class SyncNode {
       events: this.events,
       links: this.links,
       replication: this.replication,
+      alarm:
+        sync.mode === 'ALARM'
+          ? new Alarm(this.arena, this.shards, sync, performance.now())
+          : undefined,
       coalesceTime: general.coalesceTime,
       onOverrun: () => this.overrun(),
     });

@@ -12,8 +12,6 @@ const WITHOUT_EFFECT: readonly (readonly [path: string, instead: string])[] = [
   ['Sync.Options.ExpectationSync', 'expectations are not replicated'],
   ['DisableInternalCache', 'the internal cache stays on'],
   ['DisableExternalCache', 'the external cache stays on; commit it at failover'],
-  ['RefreshTime', 'flows are sent when they change'],
-  ['CacheTimeout', 'external entries do not expire'],
   ['Helper', 'user-space helpers are not run'],
 ];
 

@@ -64,6 +64,8 @@ export interface FlowJsonOptions {
   event?: EventKind | undefined;
   /** False leaves out the seconds left, as in the caches of the daemon. */
   timeout?: boolean;
+  /** False leaves out the netlink port: of a dump it is the reader's own. */
+  portid?: boolean;
   labels?: LabelMap | undefined;
   /** Seconds since the epoch that are "now" for the age of a living flow. Default: the clock. */
   now?: number;
@@ -94,7 +96,7 @@ export function flowJson(flow: FlowReader, options: FlowJsonOptions = {}): strin
     labels: flow.has(HAS_LABELS) ? labelList(flow, options.labels) : undefined,
     use: flow.saw(SAW_USE) ? flow.use : undefined,
     id: flow.has(HAS_ID) ? flow.id : undefined,
-    portid: flow.portid === 0 ? undefined : flow.portid,
+    portid: flow.portid === 0 || options.portid === false ? undefined : flow.portid,
     start: flow.saw(SAW_TIME_START) ? isoTime(flow.timeStart) : undefined,
     stop: flow.saw(SAW_TIME_STOP) ? isoTime(flow.timeStop) : undefined,
     time: flow.saw(SAW_TIME_EVENT) ? isoTime(flow.timeEvent) : undefined,

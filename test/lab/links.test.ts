@@ -156,6 +156,13 @@ table inet swallow {
   },
 ];
 
+/** Every fault of every kind of link, with the words for the test's name. */
+function named(kinds: readonly Kind[]): [string, Kind, Fault][] {
+  return kinds.flatMap((kind) =>
+    FAULTS.map((fault): [string, Kind, Fault] => [`${kind}: ${fault.name}`, kind, fault]),
+  );
+}
+
 async function failOver(programs: Programs, kind: Kind, fault: Fault): Promise<void> {
   await withTwoLinks(programs, kind, async (pair) => {
     const { topology, active, backup } = pair;
@@ -185,8 +192,8 @@ async function failOver(programs: Programs, kind: Kind, fault: Fault): Promise<v
 }
 
 describePairings((programs) => {
-  test.each(FAULTS)('UDP: $name, and mended', async (fault) => {
-    await failOver(programs, 'UDP', fault);
+  test.each(named(['UDP']))('%s, and is mended', async (_, kind, fault) => {
+    await failOver(programs, kind, fault);
   });
 
   const others: [string, PairOptions][] = [
@@ -223,9 +230,7 @@ const MULTICAST_V6 = `
 const oursOnly: Programs = { active: OURS, backup: OURS };
 
 describe.skipIf(missingRoot() !== undefined)('ours -> ours', () => {
-  test.each(
-    (['TCP', 'Multicast'] as const).flatMap((kind) => FAULTS.map((fault) => ({ kind, ...fault }))),
-  )('$kind: $name, and mended', async ({ kind, ...fault }) => {
+  test.each(named(['TCP', 'Multicast']))('%s, and is mended', async (_, kind, fault) => {
     await failOver(oursOnly, kind, fault);
   });
 

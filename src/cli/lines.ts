@@ -1,0 +1,77 @@
+// The lines of a file of command lines (-R) and the words of a line: split at blanks, grouped by
+// double quotes in which a backslash takes the next character as it is. Single quotes are plain
+// characters. Pure functions. docs/conntrack.md, "Files".
+
+import { usageError } from './complain.js';
+
+const WORDS_MAX = 253;
+const WORD_MAX = 1023;
+
+const TAB = 9;
+const BLANK = 32;
+const QUOTE = 34;
+const HASH = 35;
+const BACKSLASH = 92;
+
+/** Calls `visit` for each line that is neither empty nor a comment; `number` counts from 1. */
+export function eachLine(text: string, visit: (words: string[], number: number) => void): void {
+  let number = 0;
+  for (let at = 0; at < text.length; ) {
+    const newline = text.indexOf('\n', at);
+    const end = newline < 0 ? text.length : newline;
+    number++;
+    let start = at;
+    while (start < end && isBlank(text.charCodeAt(start))) start++;
+    if (start < end && text.charCodeAt(start) !== HASH) visit(splitWords(text, start, end), number);
+    at = end + 1;
+  }
+}
+
+function isBlank(character: number): boolean {
+  return character === BLANK || character === TAB;
+}
+
+/** The words between two places; a leading `conntrack` is not one of them. */
+export function splitWords(text: string, start: number, end: number): string[] {
+  const words: string[] = [];
+  let at = start;
+  while (at < end) {
+    if (isBlank(text.charCodeAt(at))) {
+      at++;
+      continue;
+    }
+    let stop = at;
+    let quoted = false;
+    for (; stop < end; stop++) {
+      const character = text.charCodeAt(stop);
+      if (character === BLANK || character === TAB) break;
+      if (character === QUOTE) {
+        quoted = true;
+        break;
+      }
+    }
+    let word: string;
+    if (quoted) [word, stop] = quotedWord(text, at, end);
+    else word = text.slice(at, stop);
+    if (word.length > WORD_MAX) throw usageError('Parameter too long!');
+    if (words.length >= WORDS_MAX) throw usageError('too many arguments');
+    words.push(word);
+    at = stop;
+  }
+  if (words[0] === 'conntrack') words.shift();
+  return words;
+}
+
+/** A word with quotes in it, and where it ends. */
+function quotedWord(text: string, at: number, end: number): [word: string, stop: number] {
+  let word = '';
+  let inside = false;
+  for (; at < end; at++) {
+    const character = text.charCodeAt(at);
+    if (character === QUOTE) inside = !inside;
+    else if (inside && character === BACKSLASH && at + 1 < end) word += text[++at];
+    else if (!inside && isBlank(character)) break;
+    else word += text[at];
+  }
+  return [word, at];
+}

@@ -8,33 +8,43 @@ const WORDS_MAX = 253;
 const WORD_MAX = 1023;
 
 const TAB = 9;
+const NEWLINE = 10;
 const BLANK = 32;
 const QUOTE = 34;
 const HASH = 35;
 const BACKSLASH = 92;
 
 /** Calls `visit` for each line that is neither empty nor a comment; `number` counts from 1. */
-export function eachLine(text: string, visit: (words: string[], number: number) => void): void {
+export function eachLine(
+  text: Uint8Array,
+  visit: (start: number, end: number, number: number) => void,
+): void {
   let number = 0;
   for (let at = 0; at < text.length; ) {
-    const newline = text.indexOf('\n', at);
+    const newline = text.indexOf(NEWLINE, at);
     const end = newline < 0 ? text.length : newline;
     number++;
     let start = at;
-    while (start < end && isBlank(text.charCodeAt(start))) start++;
-    if (start < end && text.charCodeAt(start) !== HASH) visit(splitWords(text, start, end), number);
+    while (start < end && isBlank(text[start]!)) start++;
+    if (start < end && text[start] !== HASH) visit(start, end, number);
     at = end + 1;
   }
+}
+
+/** A line as text, byte by byte. */
+export function lineText(text: Uint8Array, start: number, end: number): string {
+  return Buffer.from(text.buffer, text.byteOffset + start, end - start).toString('latin1');
 }
 
 function isBlank(character: number): boolean {
   return character === BLANK || character === TAB;
 }
 
-/** The words between two places; a leading `conntrack` is not one of them. */
-export function splitWords(text: string, start: number, end: number): string[] {
+/** The words of a line; a leading `conntrack` is not one of them. */
+export function splitWords(text: string): string[] {
   const words: string[] = [];
-  let at = start;
+  const end = text.length;
+  let at = 0;
   while (at < end) {
     if (isBlank(text.charCodeAt(at))) {
       at++;

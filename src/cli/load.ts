@@ -14,15 +14,19 @@ import { constants } from 'node:os';
 import { CommandError, type Operation, PREFIX, usageError } from './complain.js';
 import { encodeCreate, encodeUndo } from './encode.js';
 import { Kernel, KernelError, REQUESTS } from './kernel.js';
-import { eachLine, splitWords } from './lines.js';
-import { MESSAGE_MAX, NLM_F_ACK, NLM_F_EXCL } from './message.js';
+import { eachLine, lineText, splitWords } from './lines.js';
+import { MESSAGE_MAX, MessageWriter, NLM_F_ACK, NLM_F_EXCL } from './message.js';
 import type { CommandName } from './options.js';
 import { parseCommandLine } from './parse.js';
 import type { Request } from './request.js';
+import { makeTemplate, type Template } from './template.js';
 
 const { EEXIST } = constants.errno;
 /** Requests of one send. Their errors fit the receive buffer many times over. */
 const BATCH = 256;
+/** Templates kept, and lines that may be tried for one. */
+const TEMPLATES = 16;
+const TEMPLATE_ATTEMPTS = 256;
 
 const LETTERS: Partial<Record<CommandName, string>> = {
   list: '-L',
@@ -66,9 +70,9 @@ export async function loadFile(file: string): Promise<number> {
   }
 }
 
-function readText(file: string): string {
+function readText(file: string): Uint8Array {
   try {
-    return readFileSync(file === '-' ? 0 : file, 'latin1');
+    return readFileSync(file === '-' ? 0 : file);
   } catch {
     throw usageError(`Failed to open file ${file} for reading`);
   }
@@ -100,15 +104,18 @@ class Plan {
   private readonly lines: number[] = [];
   private end = REQUESTS;
   private output = 0;
+  /** Templates of lines, the one that fitted last first. */
+  private readonly templates: Template[] = [];
+  private attempts = 0;
 
   constructor(
     private readonly kernel: Kernel,
     private readonly file: string,
-    private readonly text: string,
+    private readonly text: Uint8Array,
   ) {
-    eachLine(text, (words, line) => {
+    eachLine(text, (start, end, line) => {
       try {
-        this.add(words, line);
+        if (!this.addByTemplate(start, end, line)) this.add(lineText(text, start, end), line);
       } catch (error) {
         throw this.located(error, line);
       }
@@ -116,16 +123,34 @@ class Plan {
     this.places.push(this.end);
   }
 
+  /** A line like one before: its request is copied and patched. */
+  private addByTemplate(start: number, end: number, line: number): boolean {
+    const { templates, kernel } = this;
+    for (let i = 0; i < templates.length; i++) {
+      const template = templates[i]!;
+      if (!template.fits(this.text, start, end)) continue;
+      if (i > 0) {
+        templates.splice(i, 1);
+        templates.unshift(template);
+      }
+      kernel.reserve(this.end + MESSAGE_MAX);
+      template.write(kernel.bytes, this.end);
+      this.addRequest(template.length, line);
+      return true;
+    }
+    return false;
+  }
+
   /** The error with the line that it is about. */
   located(error: unknown, line: number): unknown {
     return error instanceof CommandError ? error.at(`${this.file}, line ${line}`) : error;
   }
 
-  private add(words: string[], line: number): void {
+  private add(line: string, number: number): void {
     const warn = (text: string) => {
       process.stderr.write(`${text}\n`);
     };
-    const request = parseCommandLine(words, { warn, output: this.output });
+    const request = parseCommandLine(splitWords(line), { warn, output: this.output });
     this.output = request.output;
     const { command, table } = request;
     if (!ALLOWED.includes(command) || table === 'expect') {
@@ -133,20 +158,34 @@ class Plan {
       const where = table === 'expect' ? ' expect' : '';
       throw usageError(`Cannot use command \`${name}${where}' with --load-file`);
     }
-    if (command === 'create' || command === 'add') this.addCreation(request, line);
-    else this.steps.push({ kind: 'command', request, line });
-  }
-
-  private addCreation(request: Request, line: number): void {
+    if (command !== 'create' && command !== 'add') {
+      this.steps.push({ kind: 'command', request, line: number });
+      return;
+    }
     const { kernel } = this;
     kernel.reserve(this.end + MESSAGE_MAX);
+    const length = encodeCreate(kernel.message, this.end, request, true, false, 0);
+    this.learn(line, kernel.bytes.slice(this.end, this.end + length));
+    this.addRequest(length, number);
+  }
+
+  private addRequest(length: number, line: number): void {
     const index = this.places.length;
     this.places.push(this.end);
     this.lines.push(line);
-    this.end += encodeCreate(kernel.message, this.end, request, true, false, 0);
+    this.end += length;
     const last = this.steps.at(-1);
     if (last?.kind === 'creations') last.to = index + 1;
     else this.steps.push({ kind: 'creations', from: index, to: index + 1 });
+  }
+
+  /** Makes a template of a line that none fits, as long as that is worth the trying. */
+  private learn(line: string, request: Uint8Array): void {
+    if (this.attempts++ >= TEMPLATE_ATTEMPTS) return;
+    const template = makeTemplate(line, request, encodeLine);
+    if (template === undefined) return;
+    this.templates.unshift(template);
+    if (this.templates.length > TEMPLATES) this.templates.pop();
   }
 
   /** Carries out the creations of these indices. Throws at the first that fails. */
@@ -198,22 +237,37 @@ class Plan {
   /** Deletes what was created behind a failure. */
   private takeBack(from: number, to: number, refused: ReadonlyMap<number, number>): void {
     const { kernel } = this;
-    const scratch = this.places.at(-1)!;
-    kernel.reserve(scratch + MESSAGE_MAX);
+    const free = this.places.at(-1)!;
+    kernel.reserve(free + MESSAGE_MAX);
     for (let i = from; i < to; i++) {
       if (refused.has(i)) continue;
-      const length = encodeUndo(kernel.message, scratch, this.request(i), 0);
-      kernel.transact(scratch, length, 0, () => {}); // it may have expired: gone is gone
+      const length = encodeUndo(kernel.message, free, this.request(i), 0);
+      kernel.transact(free, length, 0, () => {}); // it may have expired: gone is gone
     }
   }
 
   /** The command line of request `i`, read once more: needed only when something failed. */
   private request(i: number): Request {
-    const { text } = this;
-    let start = 0;
-    for (let line = 1; line < this.lines[i]!; line++) start = text.indexOf('\n', start) + 1;
-    const newline = text.indexOf('\n', start);
-    const words = splitWords(text, start, newline < 0 ? text.length : newline);
-    return parseCommandLine(words, { warn: () => {} });
+    let found: Request | undefined;
+    eachLine(this.text, (start, end, line) => {
+      if (line === this.lines[i]) {
+        const words = splitWords(lineText(this.text, start, end));
+        found = parseCommandLine(words, { warn: () => {} });
+      }
+    });
+    return found!;
+  }
+}
+
+const scratch = new Uint8Array(MESSAGE_MAX);
+const scratchWriter = new MessageWriter(scratch, new DataView(scratch.buffer));
+
+/** The request of one line by itself. */
+function encodeLine(line: string): Uint8Array | undefined {
+  try {
+    const request = parseCommandLine(splitWords(line), { warn: () => {} });
+    return scratch.slice(0, encodeCreate(scratchWriter, 0, request, true, false, 0));
+  } catch {
+    return undefined; // a probe that the parser refuses: no template
   }
 }

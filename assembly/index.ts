@@ -49,6 +49,25 @@ export {
 // shards in ALARM mode
 export { shardExpire, shardRefresh } from './alarm';
 
+// expectations
+export {
+  deleteExpectRequests,
+  routeExpects,
+  shardExpectCommit,
+  shardExpectCommitAgain,
+  shardExpectDump,
+  shardExpectEvents,
+  shardExpectExpire,
+  shardExpectMessages,
+  shardExpectPurge,
+  shardExpectRefresh,
+  shardExpectSnapshot,
+} from './expect-shard';
+export { addExpect, findExpect, removeExpect } from './expect-table';
+
+// direct injection
+export { injectAgain, injectRequests, shardInjected } from './inject';
+
 // the command line: flows as text
 export { flowLine } from './text';
 

@@ -326,12 +326,29 @@ export const SHARD_LAST_BAD = 400; // i32: reason of the last refused message
 export const SHARD_IGNORED = 408; // u64: events of our own injection
 export const SHARD_FLOW = 448; // Flow scratch
 export const SHARD_SCRATCH = 896; // record-key scratch, 64 bytes
+export const SHARD_REPORT_RING = 1088; // u32: address of REPORT_SLOTS flows that ended, or 0
+export const SHARD_REPORT_HEAD = 1092; // u32, atomic: flows reported, written by the shard
+export const SHARD_REPORT_TAIL = 1096; // u32, atomic: flows taken, written by main
+export const SHARD_REPORT_LOST = 1104; // u64: ended flows that found the ring full
+export const SHARD_BYPASS_NEW = 1152; // u64: messages made straight of events, by type
+export const SHARD_BYPASS_UPDATED = 1160; // u64
+export const SHARD_BYPASS_DESTROYED = 1168; // u64
+export const SHARD_BYPASS_DROPPED = 1176; // u64: messages that found no room to wait in
+export const SHARD_BYPASS_WAITING = 1184; // u32: messages that wait to be sent
+export const SHARD_BYPASS_HEAD = 1188; // u32: offset of the one that has waited longest
+export const SHARD_BYPASS_TAIL = 1192; // u32: offset of the next one to come
 export const SHARD_SIZE = 4096;
 
 export const SHARD_ACKNOWLEDGED = 0x1; // FTFW: dead records wait for their acknowledgement
 export const SHARD_OMIT_TIMEOUT = 0x2; // CommitTimeout is set: no TIMEOUT on the wire
 export const SHARD_WINDOW_TRACKING = 0x4; // TCPWindowTracking: window scales on the wire
 export const SHARD_SILENT = 0x8; // no peer to send to (Stats): nothing is queued
+export const SHARD_INJECT = 0x100; // DisableExternalCache: the external table is a register of copies
+export const SHARD_BYPASS = 0x200; // DisableInternalCache: events become messages, not records
+export const SHARD_REPORT = 0x10; // flows that end are reported (Stats)
+
+export const REPORT_SLOTS = 8192; // a power of two; two turns' worth of events
+export const PURGE_UNREPORTED = 2; // shardDumpEnd: what the filter now refuses has not ended
 
 // Snapshot: a Flow with what only its cache knows, for dumps and logs.
 export const SNAPSHOT_ADDED = 448; // u32 s, clock of CONTROL_NOW
@@ -348,6 +365,8 @@ export const OUT_PAYLOAD = 16; // the datagram
 // Job: one order to a shard, in its ring. A batch travels as an address and a count, never as bytes.
 export const JOB_VERB = 0; // u32: an index into the verbs of src/cache/verbs.ts
 export const JOB_ARGUMENTS = 4; // up to 9 × u32
+export const JOB_CURSOR = 52; // u32: SHARD_CURSOR after the verb
+export const JOB_WRITTEN = 56; // u32: SHARD_WRITTEN after the verb
 export const JOB_RESULT = 60; // u32, valid once the job counts as done
 export const JOB_SIZE = 64;
 
@@ -364,6 +383,18 @@ export const RING_READY = 128; // u32, atomic
 export const RING_JOBS = 192;
 export const RING_SLOTS = 256; // a power of two
 export const RING_SIZE = 16640; // RING_JOBS + RING_SLOTS * JOB_SIZE, rounded up
+
+// Injection of a batch of messages: a list of their addresses and a row for each.
+export const INJECT_BATCH = 128; // messages a send
+export const INJECT_HASH = 0; // u32: of the flow; equal for messages of one flow
+export const INJECT_OUTCOME = 4; // u32: 0, or why there is no request
+export const INJECT_ROW = 8;
+export const INJECT_WRITTEN = 1024; // u32, behind the rows: bytes of requests
+export const INJECT_SIZE = 1088; // rows and what is behind them
+export const INJECT_UNREADABLE = 1;
+export const INJECT_UNENCODABLE = 2; // the kernel knows no such flow
+export const INJECT_WINDOW_TRACKING = 0x1; // option: TCPWindowTracking
+export const INJECT_REPEATS = 0x2; // option: a NEW may be a repetition (ALARM)
 
 // struct mmsghdr of a 64-bit Linux (linux/socket.h): msghdr 56 bytes, msg_len at 56.
 export const MMSG_NAME = 0;

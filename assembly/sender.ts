@@ -13,6 +13,7 @@ import {
   FLAG_NACK,
   FLAG_RESYNC,
   MSG_CT_DEL,
+  MSG_EXP_DEL,
   frameFlags,
   frameType,
   putControl,
@@ -130,7 +131,9 @@ export function senderStamp(sender: usize, out: usize, handles: usize): void {
       const record = <usize>load<u32>(handles + (<usize>i << 2));
       store<u32>(record, sequence, RECORD_SEQUENCE);
       store<u8>(record, 1, RECORD_UNACKED);
-      hold(sender, sequence, <u32>record | (frameType(at) == MSG_CT_DEL ? ENTRY_DEL : 0));
+      const type = frameType(at);
+      const last = type == MSG_CT_DEL || type == MSG_EXP_DEL;
+      hold(sender, sequence, <u32>record | (last ? ENTRY_DEL : 0));
     }
     at += <usize>bswap<u16>(load<u16>(at, 2));
   }

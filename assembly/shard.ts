@@ -15,7 +15,18 @@ import {
   REQUEST_CREATE,
   REQUEST_DELETE,
 } from './ctnetlink';
+import { EXPECT_ENTRY_SIZE } from './expect-layout';
+import {
+  clearExpects,
+  dropExpect,
+  encodeExpectEntry,
+  isExpectation,
+  nextExpectOfBulk,
+} from './expect-table';
+import { sayAtOnce, pumpBypass } from './bypass';
 import { filterPasses } from './filter';
+import { isCopy, takeOverCopy } from './inject';
+import { reportFlow, reportRecord, reportRoom } from './report';
 import {
   BAD_ROOM,
   CONTROL_FILTER,
@@ -51,6 +62,7 @@ import {
   OUT_LENGTH,
   OUT_MESSAGES,
   OUT_PAYLOAD,
+  PURGE_UNREPORTED,
   RECORD_ADDED,
   RECORD_EXTRA,
   RECORD_ID,
@@ -70,6 +82,7 @@ import {
   SHARD_ACKNOWLEDGED,
   SHARD_BAD_PAYLOAD,
   SHARD_BULK,
+  SHARD_BYPASS,
   SHARD_CURSOR,
   SHARD_DUMPING,
   SHARD_EVENT_BAD,
@@ -79,6 +92,7 @@ import {
   SHARD_HANDLES,
   SHARD_HANDLES_SLOT,
   SHARD_IGNORED,
+  SHARD_INJECT,
   SHARD_LAST_BAD,
   SHARD_OMIT_TIMEOUT,
   SHARD_OPTIONS,
@@ -157,6 +171,7 @@ export function shardEvents(shard: usize, list: usize, count: u32): void {
   const flow = shard + SHARD_FLOW;
   const table = tableOf(shard, TABLE_INTERNAL);
   const filter = <usize>load<u32>(CONTROL_FILTER);
+  const options = load<u32>(shard, SHARD_OPTIONS);
   for (let i: u32 = 0; i < count; i++) {
     const message = <usize>load<u32>(list + (<usize>i << 2));
     const type = <u32>load<u16>(message, 4);
@@ -181,8 +196,14 @@ export function shardEvents(shard: usize, list: usize, count: u32): void {
       bump(shard + SHARD_FILTERED);
       continue;
     }
-    if (type == CT_DELETE) destroyFlow(shard, table, flow, replicate);
-    else changeFlow(shard, table, flow, load<u16>(message, 6) != 0, replicate);
+    const gone = type == CT_DELETE;
+    const fresh = load<u16>(message, 6) != 0;
+    // A copy that ends here may live on where it is from: nobody is told.
+    if (options & SHARD_INJECT && takeOverCopy(shard, flow) && gone) replicate = false;
+    if (options & SHARD_BYPASS) {
+      if (replicate) sayAtOnce(shard, flow, gone ? OBJECT_DEAD : fresh ? OBJECT_NEW : OBJECT_ALIVE);
+    } else if (gone) destroyFlow(shard, table, flow, replicate);
+    else changeFlow(shard, table, flow, fresh, replicate);
   }
 }
 
@@ -273,6 +294,7 @@ function destroyFlow(shard: usize, table: usize, flow: usize, replicate: bool): 
   if (observed & SAW_COUNTERS_ORIG) countTraffic(shard, flow, FLOW_PACKETS_ORIG, FLOW_BYTES_ORIG);
   if (observed & SAW_COUNTERS_REPLY) countTraffic(shard, flow, FLOW_PACKETS_REPLY, FLOW_BYTES_REPLY);
   bump(table + TABLE_DESTROYED);
+  reportFlow(shard, flow);
   buryFlow(shard, table, record, replicate);
 }
 
@@ -305,6 +327,7 @@ function markDead(table: usize, record: usize, bits: u32): void {
  * to the internal cache, it stays as a tomb; the pump or the end of the dump removes it.
  */
 function dropFlow(shard: usize, table: usize, record: usize): void {
+  if (isExpectation(shard, record)) return dropExpect(shard, record);
   const dead = stateOf(record) == OBJECT_DEAD;
   const queued = (<u32>load<u8>(record, RECORD_OBJECT) & OBJECT_QUEUED) != 0;
   const dumping = load<u32>(table, TABLE_KIND) == TABLE_INTERNAL && load<u32>(shard, SHARD_DUMPING);
@@ -315,6 +338,15 @@ function dropFlow(shard: usize, table: usize, record: usize): void {
   }
   if (dead) store<u32>(table, load<u32>(table, TABLE_DEAD) - 1, TABLE_DEAD);
   removeRecord(shard, table, record);
+}
+
+/**
+ * A peer speaks of the flow of an internal record. If only a dump told us of it, and we told nobody,
+ * it is a copy that was here before we started: it is no flow of ours.
+ */
+export function disown(shard: usize, record: usize): void {
+  if (load<u8>(record, RECORD_OBJECT) != OBJECT_NEW || load<u32>(record, RECORD_SEQUENCE)) return;
+  dropFlow(shard, tableOf(shard, TABLE_INTERNAL), record);
 }
 
 // -------------------------------------------------------------------------------- kernel dump
@@ -333,13 +365,15 @@ export function shardDumpBegin(shard: usize): void {
  * generation tells (then only missing attributes are taken), and a dead record with the same kernel
  * id stays dead. A living record with another kernel id is another flow: the newer of both stays.
  * With `replicate`, what is new or changed is queued for the peers. An entry that the filter refuses
- * is as if the kernel did not list it: a purge takes it out of the cache.
+ * is as if the kernel did not list it: a purge takes it out of the cache. A copy of a peer's flow
+ * (SHARD_INJECT) is left out. With SHARD_BYPASS what is listed goes out as NEW.
  */
 export function shardDump(shard: usize, list: usize, count: u32, replicate: u32): void {
   const flow = shard + SHARD_FLOW;
   const table = tableOf(shard, TABLE_INTERNAL);
   const key = shard + SHARD_SCRATCH;
   const visit = load<u8>(shard, SHARD_VISIT);
+  const options = load<u32>(shard, SHARD_OPTIONS);
   const filter = <usize>load<u32>(CONTROL_FILTER);
   for (let i: u32 = 0; i < count; i++) {
     const message = <usize>load<u32>(list + (<usize>i << 2));
@@ -350,8 +384,18 @@ export function shardDump(shard: usize, list: usize, count: u32, replicate: u32)
     }
     if (filter != 0 && !filterPasses(filter, flow, 0)) continue;
     keyOfTuple(flow + FLOW_ORIG, zoneOfFlow(flow), key);
+    const copy = (options & SHARD_INJECT) != 0 && isCopy(shard, key, flow);
+    if (options & SHARD_BYPASS) {
+      if (replicate && !copy) sayAtOnce(shard, flow, OBJECT_NEW);
+      continue;
+    }
     let record = findRecord(table, key, flow);
     let changed = true;
+    if (copy) {
+      // The peer's. A record of it may be from before it said so; it is not gone either.
+      if (record != 0) store<u8>(record, visit, RECORD_VISIT);
+      continue;
+    }
     if (record == 0) {
       record = addFlow(shard, table, key, flow);
       if (record == 0) continue;
@@ -397,7 +441,8 @@ function mergeDumped(record: usize, flow: usize, newerEvent: bool): bool {
 
 /**
  * Closes a dump. With `purge`, living records that neither the dump nor an event has seen are gone
- * from the kernel: they are buried and, with `replicate`, announced. Tombs are removed. Works on up
+ * from the kernel: they are buried and, with `replicate`, announced; with SHARD_REPORT they are
+ * reported, unless `purge` is PURGE_UNREPORTED. Tombs are removed. Works on up
  * to `slice` records a call; returns 0 when done, else it wants to be called again.
  */
 export function shardDumpEnd(shard: usize, purge: u32, replicate: u32, slice: u32): u32 {
@@ -411,12 +456,14 @@ export function shardDumpEnd(shard: usize, purge: u32, replicate: u32, slice: u3
     store<u32>(shard, 0, SHARD_DUMPING);
   }
   for (let i: u32 = 0; i < slice && record < end; i++, record += RECORD_SIZE) {
+    if (!reportRoom(shard)) break; // main empties the ring, then calls again
     const state = stateOf(record);
     if (state == OBJECT_FREE) continue;
     if (state == OBJECT_DEAD) {
       if (<u32>load<u8>(record, RECORD_OBJECT) & OBJECT_TOMB) dropFlow(shard, table, record);
     } else if (purge && load<u8>(record, RECORD_VISIT) != visit) {
       bump(table + TABLE_DESTROYED);
+      if (purge != PURGE_UNREPORTED) reportRecord(shard, record);
       buryFlow(shard, table, record, replicate != 0);
     }
   }
@@ -447,10 +494,9 @@ export function shardQueued(shard: usize): u32 {
   return tail >= head ? tail - head : tail + load<u32>(shard, SHARD_QUEUE_SIZE) - head;
 }
 
-/** Starts sending every living flow of the internal cache. */
+/** Starts sending every living flow of the internal cache, then every expectation. */
 export function shardBulk(shard: usize): void {
-  const table = tableOf(shard, TABLE_INTERNAL);
-  if (load<u32>(table, TABLE_USED)) store<u32>(shard, load<u32>(table, TABLE_RECORDS), SHARD_BULK);
+  store<u32>(shard, load<u32>(tableOf(shard, TABLE_INTERNAL), TABLE_RECORDS), SHARD_BULK);
 }
 
 /**
@@ -461,9 +507,10 @@ export function shardPump(shard: usize, slots: u32): u32 {
   const limit = min<u32>(slots, load<u32>(shard, SHARD_OUT_SLOTS));
   const size = <usize>load<u32>(shard, SHARD_OUT_SIZE);
   const handlesSize = <usize>load<u32>(shard, SHARD_HANDLES_SLOT) << 2;
-  let slot = <usize>load<u32>(shard, SHARD_OUT);
-  let handles = <usize>load<u32>(shard, SHARD_HANDLES);
-  let filled: u32 = 0;
+  const bypass = (load<u32>(shard, SHARD_OPTIONS) & SHARD_BYPASS) != 0;
+  let filled = bypass ? pumpBypass(shard, limit) : 0;
+  let slot = <usize>load<u32>(shard, SHARD_OUT) + <usize>filled * size;
+  let handles = <usize>load<u32>(shard, SHARD_HANDLES) + <usize>filled * handlesSize;
   while (filled < limit && fillDatagram(shard, slot, handles)) {
     filled++;
     slot += size;
@@ -524,8 +571,10 @@ function nextOfBulk(shard: usize, table: usize): usize {
     if (state == OBJECT_NEW || state == OBJECT_ALIVE) break;
     record += RECORD_SIZE;
   }
-  store<u32>(shard, record < end ? <u32>record : 0, SHARD_BULK);
-  return record < end ? record : 0;
+  // Expectations go last; their slab lies behind that of the flows.
+  if (record >= end) record = nextExpectOfBulk(shard, record > end ? record : 0);
+  store<u32>(shard, <u32>record, SHARD_BULK);
+  return record;
 }
 
 /** Takes the record at the head out of the queue. An empty queue starts over: fewer pages touched. */
@@ -545,7 +594,8 @@ function doneSending(shard: usize, table: usize, record: usize, options: u32): v
   if (object & OBJECT_FRESH) store<u8>(record, object | OBJECT_TOLD, RECORD_OBJECT);
   if (shardQueued(shard) == 0) {
     // it came from the bulk send
-    store<u32>(shard, <u32>record + RECORD_SIZE, SHARD_BULK);
+    const size = isExpectation(shard, record) ? EXPECT_ENTRY_SIZE : RECORD_SIZE;
+    store<u32>(shard, <u32>record + size, SHARD_BULK);
     return;
   }
   leaveQueue(shard, record);
@@ -556,11 +606,14 @@ function doneSending(shard: usize, table: usize, record: usize, options: u32): v
 
 /** Message of the record's current state; length or a negative reason. */
 function encodeRecord(shard: usize, record: usize, out: usize, room: u32, options: u32): i32 {
+  let wire: u32 = 0;
+  if (options & SHARD_OMIT_TIMEOUT) wire |= SYNC_OMIT_TIMEOUT;
+  if (isExpectation(shard, record)) {
+    return encodeExpectEntry(record, out, room, messageType(record), wire);
+  }
   const flow = shard + SHARD_FLOW;
   unpackFlow(record, flow);
   natFromReply(flow);
-  let wire: u32 = 0;
-  if (options & SHARD_OMIT_TIMEOUT) wire |= SYNC_OMIT_TIMEOUT;
   if (options & SHARD_WINDOW_TRACKING) wire |= SYNC_WSCALE;
   return encodeSync(flow, out, room, messageType(record), wire);
 }
@@ -765,6 +818,7 @@ export function shardFlush(shard: usize, kind: u32): void {
   }
   clearTable(shard, table);
   store<u32>(table, 0, TABLE_DEAD);
+  clearExpects(shard, kind);
 }
 
 /**

@@ -7,10 +7,9 @@
 // median of its repetitions with the smallest and largest, and how many times better ours is. Run it
 // on a machine that has nothing else to do. How each part measures stands at the top of its file.
 
-import { readFileSync, writeFileSync } from 'node:fs';
 import { C } from '../lab/daemon.js';
 import { requirePrograms, requireRoot } from '../lab/require.js';
-import { Collector, compare, type Figure, renderTable } from './figures.js';
+import { Collector, compare, renderTable } from './figures.js';
 import { burst } from './lab/burst.js';
 import { commit } from './lab/commit.js';
 import { events } from './lab/events.js';
@@ -19,20 +18,12 @@ import { memory } from './lab/memory.js';
 import { scale } from './lab/scale.js';
 import { traffic } from './lab/traffic.js';
 import { type Experiment, runTrials } from './lab/trial.js';
-import { describeMachine, type Machine, machineText } from './machine.js';
+import { describeMachine, machineText } from './machine.js';
 import { codec } from './micro/codec.js';
 import { table } from './micro/table.js';
 import { type Options, PARTS, type PartName, parseOptions, USAGE, UsageError } from './options.js';
 import type { Part, PartContext } from './part.js';
-
-/** What --json writes and --compare reads. */
-export interface Results {
-  format: 1;
-  machine: Machine;
-  quick: boolean;
-  seconds: number;
-  figures: Figure[];
-}
+import { readResults, writeResults } from './results.js';
 
 const ALONE: Partial<Record<PartName, Part>> = { codec, table, memory, scale };
 
@@ -61,7 +52,12 @@ async function main(options: Options): Promise<void> {
   const progress = (text: string): void => {
     process.stderr.write(`${String(elapsed()).padStart(5)} s  ${text}\n`);
   };
-  const failures = await runAll(parts, { quick, collector, progress });
+  const fail = (what: string, error: unknown): void => {
+    const reason = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`${what} failed: ${reason}\n`);
+    process.exitCode = 1;
+  };
+  await runAll(parts, { quick, collector, progress, fail });
   const figures = collector
     .figures()
     .filter(({ part }) => parts.has(part as PartName))
@@ -69,47 +65,27 @@ async function main(options: Options): Promise<void> {
   process.stdout.write(`${renderTable(figures)}\n`);
   if (old) process.stdout.write(`\nsince ${old.machine.date}\n${compare(old.figures, figures)}\n`);
   if (options.json !== undefined) {
-    const results: Results = { format: 1, machine, quick, seconds: elapsed(), figures };
-    writeFileSync(options.json, `${JSON.stringify(results, undefined, 2)}\n`);
+    const seconds = elapsed();
+    writeResults(options.json, { format: 1, machine, quick, seconds, figures });
   }
-  for (const failure of failures) process.stderr.write(`${failure}\n`);
-  if (failures.length > 0) process.exitCode = 1;
 }
 
-/** Runs what was asked for. A part that fails does not take the others with it; returns the reasons. */
-async function runAll(parts: Options['parts'], context: PartContext): Promise<string[]> {
-  const failures: string[] = [];
-  const attempt = async (name: string, work: () => void | Promise<void>): Promise<void> => {
+/** Runs what was asked for. A part that fails does not take the others with it. */
+async function runAll(parts: Options['parts'], context: PartContext): Promise<void> {
+  for (const name of PARTS) {
+    const part = ALONE[name];
+    if (part === undefined || !parts.has(name)) continue;
     try {
-      await work();
+      await part(context);
     } catch (error) {
-      failures.push(`${name} failed: ${error instanceof Error ? error.message : String(error)}`);
+      context.fail(name, error);
     }
-  };
-  for (const part of PARTS) {
-    const alone = ALONE[part];
-    if (alone && parts.has(part)) await attempt(part, () => alone(context));
   }
-  const trials = TRIALS.filter((trial) => trial.parts.some((part) => parts.has(part)));
-  const names = trials.map(({ experiment }) => experiment.name).join(', ');
-  if (trials.length > 0) {
-    await attempt(names, () =>
-      runTrials(
-        trials.map(({ experiment }) => experiment),
-        context,
-      ),
-    );
-  }
-  return failures;
-}
-
-/** Reads a file of an earlier run; throws when it is something else. */
-function readResults(path: string): Results {
-  const results = JSON.parse(readFileSync(path, 'utf8')) as Partial<Results>;
-  if (results.format !== 1 || !Array.isArray(results.figures) || results.machine === undefined) {
-    throw new UsageError(`${path} is no result of this bench`);
-  }
-  return results as Results;
+  const chosen = TRIALS.filter((trial) => trial.parts.some((part) => parts.has(part)));
+  await runTrials(
+    chosen.map(({ experiment }) => experiment),
+    context,
+  );
 }
 
 try {

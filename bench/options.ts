@@ -13,11 +13,13 @@ export const PARTS = [
   'latency',
   'scale',
 ] as const;
+/** Left out of a quick run unless they are named. */
+const SLOW: readonly string[] = ['burst', 'scale'];
 export type PartName = (typeof PARTS)[number];
 
 export const USAGE = `npm run bench [-- parts and options]
   parts            ${PARTS.join(' ')}; all of them if none is named
-  --quick          fewer sizes and repetitions, under 90 seconds
+  --quick          fewer sizes and repetitions, without burst and scale; under 90 seconds
   --json FILE      also write the figures and the machine as JSON
   --compare FILE   also show what changed since an earlier JSON file
   --help           this text
@@ -41,9 +43,11 @@ export function parseOptions(argv: readonly string[]): Options {
   const unknown = positionals.filter((name) => !(PARTS as readonly string[]).includes(name));
   if (unknown.length > 0) throw new UsageError(`no such part: ${unknown.join(', ')}`);
   const named = positionals as PartName[];
+  const quick = values.quick ?? false;
+  const all = PARTS.filter((part) => !(quick && SLOW.includes(part)));
   return {
-    parts: new Set(named.length > 0 ? named : PARTS),
-    quick: values.quick ?? false,
+    parts: new Set(named.length > 0 ? named : all),
+    quick,
     json: values.json,
     compare: values.compare,
     help: values.help ?? false,

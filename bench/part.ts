@@ -8,6 +8,8 @@ export interface PartContext {
   collector: Collector;
   /** A line about what happens now. */
   progress: (text: string) => void;
+  /** A measurement could not be made; the others go on. */
+  fail: (what: string, error: unknown) => void;
 }
 
 export type Part = (context: PartContext) => void | Promise<void>;

@@ -53,6 +53,8 @@ export interface DaemonOptions {
   sync?: string;
   /** More lines for General. */
   general?: string;
+  /** Text of the Filter section. Default: the firewalls' own addresses are ignored. */
+  filter?: string;
   /** Program for `client`. Default: the daemon's own. */
   client?: Program;
   /** Environment of the daemon, on top of this process's. */
@@ -119,7 +121,14 @@ General {
   NetlinkBufferSize 8388608
   NetlinkBufferSizeMaxGrowth 33554432
   ${options.general ?? ''}
-  Filter From Userspace {
+  ${options.filter ?? ownTrafficFilter(node, peer)}
+}
+`;
+}
+
+/** Nothing that the firewalls say to each other or to themselves. */
+function ownTrafficFilter(node: Firewall, peer: Firewall): string {
+  return `Filter From Userspace {
     Address Ignore {
       IPv4_address 127.0.0.1
       IPv4_address ${node.sync.v4}
@@ -128,9 +137,7 @@ General {
       IPv6_address ${node.sync.v6}
       IPv6_address ${peer.sync.v6}
     }
-  }
-}
-`;
+  }`;
 }
 
 /** Entries of one cache, as `-s` shows them. */

@@ -2,11 +2,9 @@
 // How long until the backup has them all, and whether the event socket (32 MiB, 52,000 events by the
 // kernel's account) overran on the way.
 
-import { sleep } from '../../lab/wait.js';
 import type { Experiment } from './trial.js';
 
 const FLOWS = 300_000;
-const GIVE_UP = 3000; // ms without a change
 
 export const burst: Experiment = {
   name: 'burst',
@@ -16,7 +14,7 @@ export const burst: Experiment = {
     const start = performance.now();
     const load = await nodes.load({ do: 'create', from: 0, count: FLOWS, rate: 0, burst: 128 });
     if (load.failed > 0) throw new Error(`${load.failed} creates failed: ${load.reason}`);
-    const arrived = await settle(() => nodes.external());
+    const arrived = await nodes.arrived(FLOWS);
     const seconds = (performance.now() - start) / 1000;
     const common = { part: 'burst', schedulingClass: 'RR 99' } as const;
     const low = { ...common, better: 'lower' } as const;
@@ -30,19 +28,3 @@ export const burst: Experiment = {
     await nodes.remove(FLOWS);
   },
 };
-
-/** The count once it has all flows, or has not changed for a while. */
-async function settle(count: () => Promise<number>): Promise<number> {
-  let last = -1;
-  let since = performance.now();
-  for (;;) {
-    const now = await count();
-    if (now === FLOWS) return now;
-    if (now !== last) {
-      last = now;
-      since = performance.now();
-    }
-    if (performance.now() - since > GIVE_UP) return now;
-    await sleep(20);
-  }
-}

@@ -37,6 +37,8 @@ export interface Cost {
   bytes: number;
 }
 
+/** How long a backup may get nothing before it counts as having all it will get. */
+const PATIENCE = 4000; // ms
 /** Time both nodes get to finish what the load left them. */
 const REST = 350; // ms
 
@@ -93,7 +95,7 @@ export class Nodes {
 
   /** Removes flows 0 … count - 1 from the kernel and waits until the backup has forgotten them. */
   async remove(count: number): Promise<void> {
-    await this.load({ do: 'delete', from: 0, count, rate: 80_000, burst: 64 });
+    await this.load({ do: 'delete', from: 0, count, rate: 0, burst: 64 });
     await this.replicated(0);
     await this.atRest();
   }
@@ -127,6 +129,22 @@ export class Nodes {
         explain: () => `it holds ${last}`,
       },
     );
+  }
+
+  /** Entries of the backup once it has `count` of them, or has got no more for a while. */
+  async arrived(count: number, every = 20): Promise<number> {
+    let last = -1;
+    let since = performance.now();
+    for (;;) {
+      const now = await this.external();
+      if (now === count) return now;
+      if (now !== last) {
+        last = now;
+        since = performance.now();
+      }
+      if (performance.now() - since > PATIENCE) return now;
+      await sleep(every);
+    }
   }
 
   /** Times the active node's event socket lost events, by its own account. */

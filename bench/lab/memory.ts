@@ -13,7 +13,8 @@ import { CONTESTANTS, contest, type Nodes } from './contest.js';
 import { withKernelLimit } from './limit.js';
 
 const SETTLE = 4000; // ms: what follows a start is no idleness yet
-const IDLE = 4000; // ms
+const IDLE = 5000; // ms
+const QUICK_IDLE = 2000; // ms
 const SIZES = [100_000, 500_000, 1_000_000, 4_000_000];
 const QUICK_SIZES = [100_000, 200_000];
 const LARGEST = SIZES.at(-1)!;
@@ -36,9 +37,9 @@ export const memory: Part = ({ quick, collector, progress }) =>
       };
       progress(`memory: ${who}, empty`);
       await contest(who, { flows: sizes.at(-1)! + 50_000 }, async (nodes) => {
-        await sleep(SETTLE);
+        if (!quick) await sleep(SETTLE);
         const before = [cpuTime(nodes.pids.active), performance.now()] as const;
-        await sleep(IDLE);
+        await sleep(quick ? QUICK_IDLE : IDLE);
         const share = (cpuTime(nodes.pids.active) - before[0]) / 1e6;
         add('CPU when idle', '% of a core', (share / (performance.now() - before[1])) * 100);
         const points = { active: [] as Point[], backup: [] as Point[] };

@@ -14,7 +14,7 @@ export const traffic: Experiment = {
   name: 'connections',
   turns: 2,
   async run({ nodes, quick, add }) {
-    const count = quick ? 4000 : 8000;
+    const count = quick ? 2000 : 8000;
     const { client, server } = nodes.topology;
     server.ip(...HOSTS.map((host) => `addr add ${host.join('.')}/24 dev lan`));
     const acceptor = await LineProcess.start(server, 'lab/connections.js', 'server');

@@ -33,24 +33,28 @@ const KERNEL_FLOWS = 350_000;
 /** Runs the experiments, ours and the C daemon in turn. */
 export async function runTrials(
   experiments: readonly Experiment[],
-  { quick, collector, progress }: PartContext,
+  { quick, collector, progress, fail }: PartContext,
 ): Promise<void> {
   await withKernelLimit(KERNEL_FLOWS, async () => {
     for (let turn = 0; turn < (quick ? 1 : TURNS); turn++) {
       const chosen = experiments.filter(({ turns }) => turn < turns);
       if (chosen.length === 0) return;
       for (const who of CONTESTANTS) {
-        await contest(who, {}, async (nodes) => {
+        let now = 'warm-up';
+        const measured = contest(who, {}, async (nodes) => {
           const side = who === 'ours' ? 'ours' : 'rival';
           const add = (figure: Measured, value: number): void =>
             collector.add(side, { ...figure, rivalName: 'C' }, value);
           progress(`turn ${turn + 1}, ${who}: warm-up`);
           await warmUp(nodes);
           for (const { name, run } of chosen) {
+            now = name;
             progress(`turn ${turn + 1}, ${who}: ${name}`);
             await run({ nodes, who, quick, add });
           }
         });
+        // What state the nodes are in is unknown now: on to the other contestant with new ones.
+        await measured.catch((error) => fail(`${now} of ${who}`, error));
       }
     }
   });

@@ -38,7 +38,7 @@ export const codec: Part = ({ quick, collector, progress }) => {
       ['ours', ours],
       ['rival', plain],
     ] as const) {
-      for (const ns of nanoseconds(name, run, quick ? 0.3 : 1)) {
+      for (const ns of nanoseconds(name, run, quick ? 0.15 : 1)) {
         const figure = { part: 'codec', name, unit: 'ns', better: 'lower' } as const;
         collector.add(side, { ...figure, rivalName: 'plain JS' }, ns);
       }

@@ -27,7 +27,7 @@ export const table: Part = ({ quick, collector, progress }) => {
     progress(`table: ${size.toLocaleString('en-US')} flows`);
     const order = shuffled(size);
     // The first round compiles and touches the memory; it is not counted for small sizes.
-    const rounds = size > 1_000_000 ? 1 : quick && size > 100_000 ? 2 : 4;
+    const rounds = size > (quick ? 100_000 : 1_000_000) ? 1 : 4;
     for (const side of ['ours', 'rival'] as const) {
       const subject = side === 'ours' ? ourTable(size) : plainTable(size);
       for (let round = 0; round < rounds; round++) {

@@ -22,11 +22,25 @@ async function main(argv: readonly string[]): Promise<number> {
       return command.exit;
   }
   for (const warning of command.warnings) process.stderr.write(`${warning}\n`);
+  if (command.kind === 'check') {
+    const { checkConfiguration } = await import('../daemon/check.js');
+    return checkConfiguration(command.configFile, {
+      report: (line) => process.stdout.write(`${line}\n`),
+      complain: (line) => process.stderr.write(`${line}\n`),
+    });
+  }
   const config = readConfig(command.configFile);
   if (config === undefined) return 1;
   if (command.kind === 'client') return request(config, command.requests);
   const { detach, isDetached } = await import('../daemon/detach.js');
-  if (command.detach && !isDetached()) return detach(argv);
+  if (command.detach && !isDetached()) {
+    const { ServiceManager } = await import('../kernel/notify.js');
+    return detach(argv, (pid) => {
+      if (!config.general.systemd) return;
+      const complain = (reason: string) => process.stderr.write(`${reason}\n`);
+      ServiceManager.find(process.env.NOTIFY_SOCKET, complain)?.notify(`MAINPID=${pid}`);
+    });
+  }
   const { runDaemon } = await import('../daemon/run.js');
   return runDaemon(config);
 }
@@ -53,6 +67,7 @@ async function request(config: Config, codes: readonly number[]): Promise<number
       code,
       output: process.stdout,
       complain: (message) => process.stderr.write(`${message}\n`),
+      inform: (message) => process.stderr.write(`${message}\n`),
     });
   }
   return exit;

@@ -7,6 +7,7 @@
 // The picture of the whole is in assembly/layout.ts, "Memory map".
 
 import { randomFillSync } from 'node:crypto';
+import * as E from '../../assembly/expect-layout.js';
 import * as L from '../../assembly/layout.js';
 import { PAGE } from './wasm.js';
 
@@ -29,10 +30,19 @@ export interface ArenaLimits {
   firstSequence: number;
   /** Flows that are followed, compiled (cache/filter.ts). Left out: all. */
   filter?: Uint8Array;
+  /** Expectations are replicated. Left out: they are not, and take no memory. */
+  expectations?: ExpectationLimits;
   /** Dedicated links over TCP. Left out: none. */
   streams?: number;
   /** ErrorQueueLength: datagrams kept while no stream is connected. */
   errorQueueLength?: number;
+}
+
+export interface ExpectationLimits {
+  /** Helpers whose expectations are followed, by the beginning of their names; none: all. */
+  helpers: readonly string[];
+  /** The internal cache holds no flows: a master is not looked for in it. */
+  orphans: boolean;
 }
 
 /** Slots for datagrams, one after the other. */
@@ -72,6 +82,9 @@ const DUMP_BUFFER = 65536; // the kernel fills up to 32 KiB when it is offered t
 const REQUEST_BUFFER = 256 * 1024;
 const REQUEST_COUNT = 256;
 const SNAPSHOT_COUNT = 2048;
+/** Room for a filter that replaces the first one: some thousand addresses at least. */
+const FILTER_ROOM = 256 * 1024;
+const EXPECT_SNAPSHOT_COUNT = 256;
 
 /** The limits ask for more than one WebAssembly memory holds. */
 export class ArenaTooLarge extends Error {}
@@ -93,6 +106,9 @@ export class Arena {
   /** Lists per shard of sync messages, and their counts. */
   readonly messageLists: number;
   readonly messageCounts: number;
+  /** Lists per shard of the kernel's expectation messages, and their counts. */
+  readonly expectLists: number;
+  readonly expectCounts: number;
   /** Lists per shard of records to reap or to send again, and their counts. */
   readonly recordLists: number;
   readonly recordCounts: number;
@@ -125,10 +141,15 @@ export class Arena {
     replySize: number;
   };
   readonly snapshots: { buffer: number; count: number };
+  readonly expectSnapshots: { buffer: number; count: number };
+  /** A batch of messages for the kernel: their list, and a row for each. */
+  readonly injection: { list: number; rows: number };
   /** Per TCP link, LINK_SLOT bytes: the message whose end has not arrived yet. */
   readonly carries: number[] = [];
   /** What TCP links could not send yet; one area for all of them. */
   readonly backlog: SlotArea;
+  /** Two places for the filter: one in force, one for the next. */
+  private readonly filters: { places: [number, number]; room: number };
 
   constructor(readonly limits: ArenaLimits) {
     const plan = new Plan();
@@ -140,7 +161,6 @@ export class Arena {
     this.scratch = plan.reserve(1024);
     this.pollfds = plan.reserve(32 * 8);
     this.control = plan.reserve(2048);
-    const filter = limits.filter && plan.reserve(limits.filter.length);
     this.outgoing = {
       headers: plan.reserve(SEND_COUNT * L.MMSG_SIZE),
       iovecs: plan.reserve(SEND_COUNT * IOVEC),
@@ -159,6 +179,10 @@ export class Arena {
     this.link = vector(plan, LINK_COUNT, LINK_SLOT);
     this.messageLists = plan.reserve(shards * L.LIST_MAX * 4);
     this.messageCounts = plan.reserve(shards * 4);
+    const { expectations } = limits;
+    this.expectLists = plan.reserve(expectations === undefined ? 0 : shards * L.LIST_MAX * 4);
+    this.expectCounts = plan.reserve(shards * 4);
+    const prefixes = plan.reserve((expectations?.helpers.length ?? 0) * E.EXPECT_PREFIX);
     this.recordLists = plan.reserve(shards * L.LIST_MAX * 4);
     this.recordCounts = plan.reserve(shards * 4);
     this.dump = {
@@ -181,11 +205,26 @@ export class Arena {
       buffer: plan.reserve(SNAPSHOT_COUNT * L.SNAPSHOT_SIZE),
       count: SNAPSHOT_COUNT,
     };
+    this.injection = {
+      list: plan.reserve(L.INJECT_BATCH * 4),
+      rows: plan.reserve(L.INJECT_SIZE),
+    };
+    const expectSnapshots = expectations === undefined ? 0 : EXPECT_SNAPSHOT_COUNT;
+    this.expectSnapshots = {
+      buffer: plan.reserve(expectSnapshots * E.EXPECT_ENTRY_SIZE),
+      count: expectSnapshots,
+    };
     const { streams = 0 } = limits;
     for (let i = 0; i < streams; i++) this.carries.push(plan.reserve(LINK_SLOT));
     const slotSize = roundUp(limits.payloadMax, 64);
     const kept = streams === 0 ? 0 : Math.max(1, limits.errorQueueLength ?? 1);
     this.backlog = { slots: plan.reserve(kept * slotSize), slotSize, count: kept };
+
+    const filterRoom = Math.max(FILTER_ROOM, 2 * (limits.filter?.length ?? 0));
+    this.filters = {
+      places: [plan.reserve(filterRoom), plan.reserve(filterRoom)],
+      room: filterRoom,
+    };
 
     const ringSize = powerOfTwo(limits.resendQueueSize + 1);
     const senderLists = {
@@ -242,15 +281,30 @@ export class Arena {
     this.set(L.CONTROL_SIDE_END, Math.min(pages * PAGE, 2 ** 32 - 64 * L.SIDE_CHUNK));
     this.set(L.CONTROL_LIMIT, limits.hashLimit);
     this.set(L.CONTROL_LIMIT + 4, limits.hashLimit);
-    if (filter !== undefined) {
-      this.bytes.set(limits.filter!, filter);
-      this.set(L.CONTROL_FILTER, filter);
-    }
+    this.setFilter(limits.filter);
     layouts.forEach((layout, index) => {
       this.initShard(layout, index);
     });
+    if (expectations !== undefined) this.initExpectations(expectations, layouts, prefixes);
     this.initSender(senderLists, ringSize);
     this.initReceiver(receiverLists);
+  }
+
+  /**
+   * Puts a compiled filter, or none, in force; false when it is too large. The one before stays
+   * readable: shards may be using it until they have come past this moment.
+   */
+  setFilter(filter: Uint8Array | undefined): boolean {
+    if (filter === undefined) {
+      this.set(L.CONTROL_FILTER, 0);
+      return true;
+    }
+    const { places, room } = this.filters;
+    if (filter.length > room) return false;
+    const place = this.get(L.CONTROL_FILTER) === places[0] ? places[1] : places[0];
+    this.bytes.set(filter, place);
+    this.set(L.CONTROL_FILTER, place);
+    return true;
   }
 
   get(address: number): number {
@@ -272,6 +326,11 @@ export class Arena {
 
   table(shard: number, kind: number): number {
     return this.shard(shard) + L.SHARD_TABLES + kind * L.TABLE_SIZE;
+  }
+
+  /** The table of expectations; its fields are those of TABLE_*. */
+  expectTable(shard: number, kind: number): number {
+    return this.shard(shard) + E.SHARD_EXPECTS + kind * L.TABLE_SIZE;
   }
 
   /** Sum of a 64-bit counter over all shards. */
@@ -341,13 +400,16 @@ export class Arena {
     this.set(shard + L.SHARD_INDEX, index);
     this.set(shard + L.SHARD_OPTIONS, limits.shardOptions);
     this.set(shard + L.SHARD_QUEUE, layout.queue);
-    this.set(shard + L.SHARD_QUEUE_SIZE, this.shardCapacity + 1);
+    // One place per record, flow or expectation.
+    const expects = limits.expectations === undefined ? 0 : expectCapacity(limits);
+    this.set(shard + L.SHARD_QUEUE_SIZE, this.shardCapacity + expects + 1);
     this.set(shard + L.SHARD_OUT, layout.out);
     this.set(shard + L.SHARD_OUT_SIZE, layout.outSize);
     this.set(shard + L.SHARD_OUT_SLOTS, OUT_SLOTS);
     this.set(shard + L.SHARD_PAYLOAD_MAX, limits.payloadMax);
     this.set(shard + L.SHARD_HANDLES, layout.handles);
     this.set(shard + L.SHARD_HANDLES_SLOT, layout.handlesSlot);
+    this.set(shard + L.SHARD_REPORT_RING, layout.reports);
     for (let kind = 0; kind < 2; kind++) {
       const table = shard + L.SHARD_TABLES + kind * L.TABLE_SIZE;
       this.set(table + L.TABLE_KIND, kind);
@@ -357,6 +419,29 @@ export class Arena {
       this.set(table + L.TABLE_BUCKETS, FIRST_BUCKETS);
       this.set(table + L.TABLE_BUCKETS_MAX, Math.max(FIRST_BUCKETS, this.shardCapacity));
     }
+  }
+
+  private initExpectations(
+    { helpers, orphans }: ExpectationLimits,
+    layouts: readonly ShardLayout[],
+    prefixes: number,
+  ): void {
+    helpers.forEach((helper, i) => {
+      const name = new TextEncoder().encode(helper.toLowerCase()).subarray(0, E.EXPECT_PREFIX);
+      this.bytes.set(name, prefixes + i * E.EXPECT_PREFIX);
+    });
+    layouts.forEach(({ context, expects }, shard) => {
+      this.set(context + E.SHARD_EXPECT_HELPERS, prefixes);
+      this.set(context + E.SHARD_EXPECT_HELPER_COUNT, helpers.length);
+      this.set(context + E.SHARD_EXPECT_ORPHANS, orphans ? 1 : 0);
+      expects.forEach(({ heads, entries }, kind) => {
+        const table = this.expectTable(shard, kind);
+        this.set(table + L.TABLE_KIND, kind);
+        this.set(table + L.TABLE_RECORDS, entries);
+        this.set(table + L.TABLE_CAPACITY, expectCapacity(this.limits));
+        this.set(table + L.TABLE_HEADS, heads);
+      });
+    });
   }
 
   private initSender(
@@ -396,6 +481,10 @@ interface ShardLayout {
   outSize: number;
   handles: number;
   handlesSlot: number;
+  /** Internal and external expectations, if they are replicated. */
+  expects: { heads: number; entries: number }[];
+  /** Ring of ended flows, or 0. */
+  reports: number;
 }
 
 function layShard(plan: Plan, capacity: number, limits: ArenaLimits): ShardLayout {
@@ -410,8 +499,22 @@ function layShard(plan: Plan, capacity: number, limits: ArenaLimits): ShardLayou
     heads[kind] = plan.reserve(Math.max(FIRST_BUCKETS, capacity) * 4);
     records[kind] = plan.reserve(capacity * L.RECORD_SIZE);
   }
-  const queue = plan.reserve((capacity + 1) * 4);
-  return { context, records, heads, queue, out, outSize, handles, handlesSlot };
+  const more = limits.expectations === undefined ? 0 : expectCapacity(limits);
+  const queue = plan.reserve((capacity + more + 1) * 4);
+  // Behind the flows: the bulk send goes through both, upwards.
+  const expects = [];
+  for (let kind = 0; kind < 2 && more > 0; kind++) {
+    const heads = plan.reserve(E.EXPECT_BUCKETS * 4);
+    expects.push({ heads, entries: plan.reserve(more * E.EXPECT_ENTRY_SIZE) });
+  }
+  const reporting = (limits.shardOptions & L.SHARD_REPORT) !== 0;
+  const reports = reporting ? plan.reserve(L.REPORT_SLOTS * L.FLOW_SIZE) : 0;
+  return { context, records, heads, queue, out, outSize, handles, handlesSlot, expects, reports };
+}
+
+/** Expectations that fit each table of a shard. */
+function expectCapacity(limits: ArenaLimits): number {
+  return Math.min(limits.hashLimit, E.EXPECT_CAPACITY);
 }
 
 function vector(plan: Plan, count: number, slotSize: number): MessageVector {

@@ -19,12 +19,24 @@ import { VERB, VERBS } from './verbs.js';
 import type { Core } from './wasm.js';
 import type { ShardTask } from './worker.js';
 
+/** What a verb that works in slices came to. */
+export interface Slice {
+  /** Its result: how many entries. */
+  count: number;
+  /** Where to go on; 0 at the end. */
+  cursor: number;
+  /** Bytes of requests written, for verbs that write some. */
+  written: number;
+}
+
 export interface Shards {
   readonly count: number;
   /** True when orders are carried out before post() returns. */
   readonly immediate: boolean;
   post(shard: number, verb: VERB, ...args: number[]): void;
   call(shard: number, verb: VERB, ...args: number[]): Promise<number>;
+  /** The same for verbs that work in slices: where this very call ended. */
+  callSlice(shard: number, verb: VERB, ...args: number[]): Promise<Slice>;
   /** Filled datagram slots that wait to be sent, at most `most`. */
   takeDatagrams(shard: number, most: number): number;
   /** The datagrams taken are sent: their slots are the shard's again. */
@@ -65,6 +77,14 @@ export class LocalShards implements Shards {
     return Promise.resolve(this.run(shard, verb, args));
   }
 
+  callSlice(shard: number, verb: VERB, ...args: number[]): Promise<Slice> {
+    const count = this.run(shard, verb, args);
+    const context = this.arena.shard(shard);
+    const cursor = this.arena.get(context + L.SHARD_CURSOR);
+    const written = this.arena.get(context + L.SHARD_WRITTEN);
+    return Promise.resolve({ count, cursor, written });
+  }
+
   takeDatagrams(shard: number, most: number): number {
     return this.core.shardPump(this.arena.shard(shard), most);
   }
@@ -98,7 +118,7 @@ export class LocalShards implements Shards {
 interface Pending {
   shard: number;
   position: number;
-  resolve: (result: number) => void;
+  resolve: (slice: Slice) => void;
 }
 
 /** One piscina task per shard, each behind its ring. */
@@ -166,7 +186,11 @@ export class WorkerShards implements Shards {
     Atomics.notify(arena.i32, headIndex, 1);
   }
 
-  call(shard: number, verb: VERB, ...args: number[]): Promise<number> {
+  async call(shard: number, verb: VERB, ...args: number[]): Promise<number> {
+    return (await this.callSlice(shard, verb, ...args)).count;
+  }
+
+  callSlice(shard: number, verb: VERB, ...args: number[]): Promise<Slice> {
     this.post(shard, verb, ...args);
     const position = this.position(shard);
     return new Promise((resolve) => {
@@ -185,7 +209,8 @@ export class WorkerShards implements Shards {
     const context = arena.shard(shard);
     const queued =
       arena.get(context + L.SHARD_QUEUE_HEAD) !== arena.get(context + L.SHARD_QUEUE_TAIL);
-    if (queued || arena.get(context + L.SHARD_BULK) !== 0) this.post(shard, VERB.pump);
+    const more = queued || arena.get(context + L.SHARD_BYPASS_WAITING) !== 0;
+    if (more || arena.get(context + L.SHARD_BULK) !== 0) this.post(shard, VERB.pump);
   }
 
   position(shard: number): number {
@@ -217,7 +242,11 @@ export class WorkerShards implements Shards {
       }
       const slot = (entry.position - 1) & (L.RING_SLOTS - 1);
       const job = arena.rings[entry.shard]! + L.RING_JOBS + slot * L.JOB_SIZE;
-      entry.resolve(arena.get(job + L.JOB_RESULT));
+      entry.resolve({
+        count: arena.get(job + L.JOB_RESULT),
+        cursor: arena.get(job + L.JOB_CURSOR),
+        written: arena.get(job + L.JOB_WRITTEN),
+      });
     }
     this.pending = still;
   }

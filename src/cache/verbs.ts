@@ -68,6 +68,57 @@ const refresh: Verb = (core, context, words, a) =>
   core.shardRefresh(context, words[a]!, words[a + 1]!);
 const expire: Verb = (core, context, words, a) =>
   core.shardExpire(context, words[a]!, words[a + 1]!, words[a + 2]!);
+const injected: Verb = (core, context, words, a) => {
+  core.shardInjected(context, words[a]!, words[a + 1]!, words[a + 2]!);
+  return 0;
+};
+const expectEvents: Verb = (core, context, words, a) => {
+  core.shardExpectEvents(context, words[a]!, words[a + 1]!);
+  return 0;
+};
+const expectDump: Verb = (core, context, words, a) => {
+  core.shardExpectDump(context, words[a]!, words[a + 1]!, words[a + 2]!, words[a + 3]!);
+  return 0;
+};
+const expectPurge: Verb = (core, context, words, a) => {
+  core.shardExpectPurge(context, words[a]!, words[a + 1]!);
+  return 0;
+};
+const expectMessages: Verb = (core, context, words, a) => {
+  core.shardExpectMessages(context, words[a]!, words[a + 1]!);
+  return 0;
+};
+const expectCommit: Verb = (core, context, words, a) =>
+  core.shardExpectCommit(
+    context,
+    words[a]!,
+    words[a + 1]!,
+    words[a + 2]!,
+    words[a + 3]!,
+    words[a + 4]!,
+    words[a + 5]!,
+    words[a + 6]!,
+  );
+const expectCommitAgain: Verb = (core, context, words, a) =>
+  core.shardExpectCommitAgain(
+    context,
+    words[a]!,
+    words[a + 1]!,
+    words[a + 2]!,
+    words[a + 3]!,
+    words[a + 4]!,
+    words[a + 5]!,
+  );
+const expectSnapshot: Verb = (core, context, words, a) =>
+  core.shardExpectSnapshot(context, words[a]!, words[a + 1]!, words[a + 2]!, words[a + 3]!);
+const expectRefresh: Verb = (core, context) => {
+  core.shardExpectRefresh(context);
+  return 0;
+};
+const expectExpire: Verb = (core, context, words, a) => {
+  core.shardExpectExpire(context, words[a]!);
+  return 0;
+};
 /** Does nothing: makes a worker look at its transmit queue again. */
 const pump: Verb = () => 0;
 
@@ -87,6 +138,16 @@ export const VERBS = [
   commitAgain,
   refresh,
   expire,
+  injected,
+  expectEvents,
+  expectDump,
+  expectPurge,
+  expectMessages,
+  expectCommit,
+  expectCommitAgain,
+  expectSnapshot,
+  expectRefresh,
+  expectExpire,
 ] as const;
 
 export const VERB = {
@@ -105,5 +166,15 @@ export const VERB = {
   commitAgain: 12,
   refresh: 13,
   expire: 14,
+  injected: 15,
+  expectEvents: 16,
+  expectDump: 17,
+  expectPurge: 18,
+  expectMessages: 19,
+  expectCommit: 20,
+  expectCommitAgain: 21,
+  expectSnapshot: 22,
+  expectRefresh: 23,
+  expectExpire: 24,
 } as const;
 export type VERB = (typeof VERB)[keyof typeof VERB];

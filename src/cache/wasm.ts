@@ -17,6 +17,8 @@ const BUILT = new URL(
 /** What the module exports. Documentation of each stands with it in assembly/. Results are i32. */
 export interface Core {
   decodeFlow(message: number, length: number, flow: number): number;
+  decodeSync(message: number, length: number, flow: number, options: number): number;
+  filterPasses(filter: number, flow: number, destroy: number): number;
   decodeExpect(message: number, length: number, expect: number): number;
   encodeRequest(
     flow: number,
@@ -122,8 +124,84 @@ export interface Core {
     sequence: number,
     fixedTimeout: number,
   ): number;
+  routeExpects(
+    entries: number,
+    count: number,
+    shards: number,
+    lists: number,
+    counts: number,
+    scratch: number,
+    wire: number,
+  ): void;
+  deleteExpectRequests(
+    entries: number,
+    count: number,
+    expect: number,
+    out: number,
+    room: number,
+    sequence: number,
+  ): number;
+  shardExpectEvents(shard: number, list: number, count: number): void;
+  shardExpectDump(
+    shard: number,
+    list: number,
+    count: number,
+    visit: number,
+    replicate: number,
+  ): void;
+  shardExpectPurge(shard: number, visit: number, replicate: number): void;
+  shardExpectMessages(shard: number, list: number, count: number): void;
+  shardExpectCommit(
+    shard: number,
+    cursor: number,
+    out: number,
+    room: number,
+    handles: number,
+    most: number,
+    sequence: number,
+    fixedTimeout: number,
+  ): number;
+  shardExpectCommitAgain(
+    shard: number,
+    list: number,
+    count: number,
+    out: number,
+    room: number,
+    sequence: number,
+    fixedTimeout: number,
+  ): number;
+  shardExpectSnapshot(
+    shard: number,
+    cursor: number,
+    kind: number,
+    out: number,
+    most: number,
+  ): number;
+  shardExpectRefresh(shard: number): void;
+  shardExpectExpire(shard: number, seconds: number): void;
   shardRefresh(shard: number, from: number, count: number): number;
   shardExpire(shard: number, from: number, count: number, seconds: number): number;
+  injectRequests(
+    list: number,
+    count: number,
+    out: number,
+    room: number,
+    rows: number,
+    sequence: number,
+    flow: number,
+    options: number,
+  ): number;
+  injectAgain(
+    list: number,
+    count: number,
+    out: number,
+    room: number,
+    rows: number,
+    sequence: number,
+    flow: number,
+    options: number,
+  ): void;
+  shardInjected(shard: number, list: number, count: number, wireOptions: number): void;
   shardFlush(shard: number, kind: number): void;
   shardSnapshot(shard: number, cursor: number, kind: number, out: number, most: number): number;
   snapshotRecord(record: number, out: number): void;

@@ -32,6 +32,8 @@ export default function runShard(task: ShardTask): void {
   const jobs = (task.ring + L.RING_JOBS) / 4;
   const asleep = L.CONTROL_ASLEEP / 4;
   const stop = L.CONTROL_STOP / 4;
+  const cursor = (task.context + L.SHARD_CURSOR) / 4;
+  const written = (task.context + L.SHARD_WRITTEN) / 4;
 
   while (Atomics.load(atomics, stop) === 0) {
     const seen = Atomics.load(atomics, head);
@@ -41,6 +43,8 @@ export default function runShard(task: ShardTask): void {
       const job = jobs + (next & (L.RING_SLOTS - 1)) * (L.JOB_SIZE / 4);
       const verb = VERBS[words[job]!]!;
       words[job + L.JOB_RESULT / 4] = verb(core, task.context, words, job + 1);
+      words[job + L.JOB_CURSOR / 4] = words[cursor]!;
+      words[job + L.JOB_WRITTEN / 4] = words[written]!;
       next = (next + 1) | 0;
       Atomics.store(atomics, done, next);
     }

@@ -3,13 +3,21 @@
 // carried out, and the operator is told.
 //
 // Datagrams that the old link did not take leave on the new one: they have their numbers already, so
-// nothing is lost and nothing is out of order. Main owns it; nothing blocks.
+// nothing is lost and nothing is out of order.
+//
+// Sockets are bound to their interface, and an interface that was removed and made again, as a VLAN
+// is by a network restart, is another one to the kernel. Then the link is opened anew, as soon as
+// its address is there. Main owns it all; nothing blocks.
 
 import type { MessageVector } from '../cache/arena.js';
 import type { InterfaceInfo } from '../kernel/links.js';
 import type { Backlog } from './backlog.js';
+import { ClosedLink } from './closed.js';
 import type { DedicatedLink, Watch } from './link.js';
 import { type Move, NO_LINK, Selection } from './selection.js';
+
+/** ms between two attempts to open a link anew. */
+const REOPEN = 1000;
 
 export interface LinkOptions {
   /** Index of the default link. */
@@ -18,6 +26,10 @@ export interface LinkOptions {
   listening: boolean;
   /** Another link is in use, or `undefined`: none is fit for use. */
   onMove: (device: string | undefined, move?: Move) => void;
+  /** What the kernel says of an interface now. */
+  lookUp: (device: string) => InterfaceInfo | undefined;
+  /** Opens link `index` on the interface that has taken the place of its own. */
+  reopen: (index: number, info: InterfaceInfo) => DedicatedLink;
   /** The interface of a link has carrier again, or lost it. */
   onStatus?: (link: DedicatedLink) => void;
 }
@@ -27,17 +39,24 @@ export class DedicatedLinks {
   /** Whose turn it is to be read. */
   private turn = 0;
   private receivedOn = 0;
+  private readonly links: DedicatedLink[];
+  private reopenAt = 0;
 
   /** `backlog`: what TCP links could not send yet; empty for the other kinds. */
   constructor(
-    readonly all: readonly DedicatedLink[],
+    all: readonly DedicatedLink[],
     readonly backlog: Backlog,
     private readonly options: LinkOptions,
   ) {
+    this.links = [...all];
     const now = performance.now();
     const statuses = all.map((link) => link.info.status);
     this.selection = new Selection(statuses, options.preferred, options.listening, now);
     this.carryOut(this.selection.flee(now));
+  }
+
+  get all(): readonly DedicatedLink[] {
+    return this.links;
   }
 
   /** Index of the link that is sent on. */
@@ -83,6 +102,7 @@ export class DedicatedLinks {
     const { all, selection } = this;
     for (let i = 0; i < all.length; i++) all[i]!.tend(now, i === selection.current);
     if (all.length > 1) this.carryOut(selection.tick(now));
+    if (now >= this.reopenAt && all.some((link) => link instanceof ClosedLink)) this.reopenAll(now);
   }
 
   /** The default link, when it is to be asked whether the peer hears us there. */
@@ -99,10 +119,37 @@ export class DedicatedLinks {
   /** The kernel reports on an interface. */
   interfaceChanged({ index, status }: InterfaceInfo, now: number): void {
     this.all.forEach((link, i) => {
-      if (link.info.index !== index || link.info.status === status) return;
-      link.info.status = status;
-      this.options.onStatus?.(link);
-      this.carryOut(this.selection.changed(i, status, now));
+      if (link.info.index === index) {
+        this.setStatus(i, status, now);
+      } else if (this.options.lookUp(link.device)?.index === index) {
+        link.close();
+        this.links[i] = new ClosedLink(link, link.info);
+        this.reopenAt = 0;
+      }
+    });
+    if (this.reopenAt === 0) this.reopenAll(now);
+  }
+
+  private setStatus(i: number, status: InterfaceInfo['status'], now: number): void {
+    const link = this.links[i]!;
+    if (link.info.status === status) return;
+    link.info.status = status;
+    this.options.onStatus?.(link);
+    this.carryOut(this.selection.changed(i, status, now));
+  }
+
+  /** Opens what is closed, where the interface and its address are there. */
+  private reopenAll(now: number): void {
+    this.reopenAt = now + REOPEN;
+    this.links.forEach((link, i) => {
+      const info = link instanceof ClosedLink ? this.options.lookUp(link.device) : undefined;
+      if (info === undefined) return;
+      try {
+        this.links[i] = this.options.reopen(i, { ...info, status: link.info.status });
+      } catch {
+        return; // most likely its address is not there yet
+      }
+      this.setStatus(i, info.status, now);
     });
   }
 

@@ -4,7 +4,7 @@
 import type { Arena } from '../cache/arena.js';
 import type { Core } from '../cache/wasm.js';
 import type { Link } from '../config/index.js';
-import type { InterfaceInfo } from '../kernel/links.js';
+import { type InterfaceInfo, readInterface } from '../kernel/links.js';
 import { Backlog } from './backlog.js';
 import { type DedicatedLink, type LinkKind, payloadMax } from './link.js';
 import { DedicatedLinks, type LinkOptions } from './links.js';
@@ -48,7 +48,7 @@ export function linkLimits(links: readonly LinkOnDevice[]): {
 export function openLinks(
   parts: LinkParts,
   links: readonly LinkOnDevice[],
-  options: Omit<LinkOptions, 'preferred'>,
+  options: Pick<LinkOptions, 'listening' | 'onMove' | 'onStatus'>,
 ): DedicatedLinks {
   const backlog = new Backlog(parts.arena.bytes, parts.arena.backlog);
   const opened: DedicatedLink[] = [];
@@ -61,7 +61,12 @@ export function openLinks(
     throw error;
   }
   const marked = links.findIndex(({ link }) => link.isDefault);
-  return new DedicatedLinks(opened, backlog, { ...options, preferred: Math.max(0, marked) });
+  return new DedicatedLinks(opened, backlog, {
+    ...options,
+    preferred: Math.max(0, marked),
+    lookUp: readInterface,
+    reopen: (index, info) => openLink(parts, backlog, links[index]!.link, info, index),
+  });
 }
 
 function openLink(

@@ -286,7 +286,11 @@ export class TcpLink implements DedicatedLink {
 
   private connect(now: number): void {
     this.attemptedAt = now;
-    this.client = streamSocket(this.link);
+    try {
+      this.client = streamSocket(this.link);
+    } catch {
+      return; // no descriptor left: another time
+    }
     sendBuffer(this.client, this.link);
     setOption(this.client, IPPROTO_TCP, TCP_NODELAY, 1);
     setOption(this.client, IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED);

@@ -28,13 +28,15 @@ import {
   signalEventfd,
 } from '../kernel/syscalls.js';
 import { CommandError, failure, PREFIX } from './complain.js';
-import { EXPECT, FLOW, type Kernel, REQUESTS } from './kernel.js';
-import { ExpectPrinter, FlowPrinter } from './output.js';
+import { EXPECT, FLOW, type FlowKernel } from './flow-kernel.js';
+import { REQUESTS } from './kernel.js';
+import { FlowPrinter } from './output.js';
 import { programName } from './progname.js';
 import type { Request } from './request.js';
 import { compileSelection } from './select.js';
 import { Sink } from './sink.js';
 import { OUT_TIMESTAMP } from './values.js';
+import { toStderr } from './write.js';
 
 const BATCH = 128;
 const SLOT = 8192; // no event is longer: names and labels included it stays below 1 KiB
@@ -60,7 +62,7 @@ interface Stream {
 }
 
 /** Follows events until a signal; returns the exit status. */
-export async function followEvents(kernel: Kernel, request: Request): Promise<number> {
+export async function followEvents(kernel: FlowKernel, request: Request): Promise<number> {
   const expect = request.table === 'expect';
   const socket = openSocket(expect ? EXPECT_EVENTS : request.events || FLOW_EVENTS);
   const stop = eventfd();
@@ -72,7 +74,7 @@ export async function followEvents(kernel: Kernel, request: Request): Promise<nu
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   if (request.has('buffer-size')) setBufferSize(socket, request.bufferSize);
   const sink = new Sink(kernel);
-  const stream = expect ? expectStream(kernel, request, sink) : flowStream(kernel, request, sink);
+  const stream = await (expect ? expectStream : flowStream)(kernel, request, sink);
   const reader = new Reader(kernel, socket, stream, (request.output & OUT_TIMESTAMP) !== 0);
   try {
     while (!stopped) {
@@ -89,7 +91,7 @@ export async function followEvents(kernel: Kernel, request: Request): Promise<nu
     socket.close();
     close(stop);
   }
-  process.stderr.write(`${PREFIX}${stream.summary(reader.count)}\n`);
+  toStderr(`${PREFIX}${stream.summary(reader.count)}\n`);
   return 0;
 }
 
@@ -98,7 +100,7 @@ function openSocket(groups: number): NetlinkSocket {
     return new NetlinkSocket("can't open the event socket", groups);
   } catch (error) {
     if (!(error instanceof MissingCapability)) throw error;
-    process.stderr.write('mnl_socket_bind: Operation not permitted\n');
+    toStderr('mnl_socket_bind: Operation not permitted\n');
     throw failure("Can't open netlink socket");
   }
 }
@@ -106,14 +108,14 @@ function openSocket(groups: number): NetlinkSocket {
 function setBufferSize(socket: NetlinkSocket, bytes: number): void {
   socket.receiveBuffer(bytes * 2); // the kernel doubles what it is asked for
   const size = getOption(socket.fd, SOL_SOCKET, SO_RCVBUF);
-  process.stderr.write(`NOTICE: Netlink socket buffer size has been set to ${size} bytes.\n`);
+  toStderr(`NOTICE: Netlink socket buffer size has been set to ${size} bytes.\n`);
 }
 
-function flowStream(kernel: Kernel, request: Request, sink: Sink): Stream {
+async function flowStream(kernel: FlowKernel, request: Request, sink: Sink): Promise<Stream> {
   const { core } = kernel;
   const selected = compileSelection(request, kernel.bytes, kernel.view, FLOW);
   const purpose = { events: true, document: true };
-  const printer = new FlowPrinter(kernel, sink, request, purpose, programName);
+  const printer = await FlowPrinter.make(kernel, sink, request, purpose, programName);
   return {
     take: (at, size, now, received) => {
       if (core.decodeFlow(at, size, FLOW) !== 0) return false;
@@ -126,7 +128,8 @@ function flowStream(kernel: Kernel, request: Request, sink: Sink): Stream {
   };
 }
 
-function expectStream(kernel: Kernel, request: Request, sink: Sink): Stream {
+async function expectStream(kernel: FlowKernel, request: Request, sink: Sink): Promise<Stream> {
+  const { ExpectPrinter } = await import('./expect-output.js');
   const { core } = kernel;
   const printer = new ExpectPrinter(kernel, sink, request, { events: true, document: true });
   return {
@@ -144,7 +147,7 @@ class Reader {
   count = 0;
 
   constructor(
-    private readonly kernel: Kernel,
+    private readonly kernel: FlowKernel,
     private readonly socket: NetlinkSocket,
     private readonly stream: Stream,
     private readonly timed: boolean,
@@ -190,7 +193,7 @@ class Reader {
     if (reason !== ENOBUFS) {
       throw new CommandError(`failed to received netlink event: ${errorText(reason)}`, 1);
     }
-    process.stderr.write(OVERRUN);
+    toStderr(OVERRUN);
     return true;
   }
 }

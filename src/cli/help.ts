@@ -44,7 +44,7 @@ Updating parameters and options:
 
 Options of --top:
   --interval seconds                Time between two looks (default 1)
-  --sort key                        rate, bytes, packets, timeout, source, port or state
+  --sort key                        rate, bytes, packets, flows, timeout; source, port, state
 
 Common parameters and options:
   -s, --src, --orig-src ip[/prefix] Source address of the original direction

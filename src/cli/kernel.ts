@@ -3,7 +3,7 @@
 // when it returns, so nothing here waits; only the events (events.ts) are waited for.
 //
 // The memory is a WebAssembly memory of this process, so that the module's decoder and line writer
-// read and write what the kernel and the terminal see without a copy:
+// (flow-kernel.ts) read and write what the kernel and the terminal see without a copy:
 //
 //   0        4 KiB          64 KiB            128 KiB            512 KiB
 //   ┌────────┬──────────────┬─────────────────┬──────────────────┬──────────────────────
@@ -12,7 +12,6 @@
 //
 // linux/netlink.h; rules of answers: docs/conntrack.md, "Requests".
 
-import { type Core, compileModule, instantiate, PAGE } from '../cache/wasm.js';
 import { NetlinkSocket } from '../kernel/netlink.js';
 import {
   addressOf,
@@ -26,19 +25,15 @@ import {
   recv,
   send,
 } from '../kernel/syscalls.js';
-import { ExpectReader, FlowReader } from '../report/reader.js';
 import { type CommandError, type Operation, operationFailed } from './complain.js';
 import { MessageWriter } from './message.js';
-import { writeWords } from './words.js';
 
-export const FLOW = 1024;
-export const EXPECT = 2048;
-const WORDS = 4096;
 const RECEIVE = 65536;
 const RECEIVE_SIZE = 65536;
 export const OUTPUT = 131072;
 export const OUTPUT_SIZE = 393216;
 export const REQUESTS = 524288;
+const PAGE = 65536;
 const PAGES_MAX = 65536;
 
 const NLMSG_ERROR = 2;
@@ -46,28 +41,15 @@ const NLMSG_DONE = 3;
 /** Room for the errors of a whole batch: each takes a buffer of about 1 KiB. */
 const BUFFERS = 4 * 2 ** 20;
 
-/** The line writer of assembly/text.ts beside the rest of the module. */
-export interface TextCore extends Core {
-  flowLine(
-    flow: number,
-    out: number,
-    room: number,
-    words: number,
-    options: number,
-    now: number,
-  ): number;
-}
-
 /** errno of an answer; 0 is an acknowledgement. */
 export type Answer = (position: number, errno: number) => void;
 
 export class Kernel {
-  private readonly memory: WebAssembly.Memory;
+  protected readonly memory: WebAssembly.Memory;
   bytes: Uint8Array;
   view: DataView;
   message: MessageWriter;
   readonly base: number;
-  private module: TextCore | undefined;
   private socketOpen: NetlinkSocket | undefined;
   private sequence = 1;
 
@@ -87,27 +69,6 @@ export class Kernel {
     this.bytes = new Uint8Array(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
     this.message = new MessageWriter(this.bytes, this.view);
-  }
-
-  /** The module, loaded when a flow is first read. */
-  get core(): TextCore {
-    if (this.module === undefined) {
-      this.module = instantiate(compileModule(), this.memory) as TextCore;
-      writeWords(this.bytes, WORDS);
-    }
-    return this.module;
-  }
-
-  get words(): number {
-    return WORDS;
-  }
-
-  flow(): FlowReader {
-    return new FlowReader(this.view, FLOW);
-  }
-
-  expect(): ExpectReader {
-    return new ExpectReader(this.view, EXPECT);
   }
 
   private get socket(): NetlinkSocket {

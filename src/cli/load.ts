@@ -20,6 +20,7 @@ import type { CommandName } from './options.js';
 import { parseCommandLine } from './parse.js';
 import type { Request } from './request.js';
 import { makeTemplate, type Template } from './template.js';
+import { toStderr } from './write.js';
 
 const { EEXIST } = constants.errno;
 /** Requests of one send. Their errors fit the receive buffer many times over. */
@@ -79,17 +80,17 @@ function readText(file: string): Uint8Array {
 }
 
 async function runAlone(plan: Plan, request: Request, line: number): Promise<void> {
-  const kernel = new Kernel();
+  if (request.command === 'flush') {
+    toStderr(`${PREFIX}connection tracking table has been emptied.\n`);
+    const { flush } = await import('./single.js');
+    plan.attempt(line, (kernel) => flush(kernel, request));
+    return;
+  }
+  const { FlowKernel } = await import('./flow-kernel.js');
+  const { deleteFlows, updateFlows } = await import('./modify.js');
+  const kernel = new FlowKernel();
   try {
-    if (request.command === 'flush') {
-      process.stderr.write(`${PREFIX}connection tracking table has been emptied.\n`);
-      const { flush } = await import('./single.js');
-      flush(kernel, request);
-      return;
-    }
-    const { deleteFlows, updateFlows } = await import('./modify.js');
-    if (request.command === 'delete') deleteFlows(kernel, request);
-    else updateFlows(kernel, request);
+    await (request.command === 'delete' ? deleteFlows : updateFlows)(kernel, request);
   } catch (error) {
     throw plan.located(error, line);
   } finally {
@@ -146,9 +147,21 @@ class Plan {
     return error instanceof CommandError ? error.at(`${this.file}, line ${line}`) : error;
   }
 
+  /** Does something for a line; an error bears its number. */
+  attempt(line: number, body: (kernel: Kernel) => void): void {
+    const kernel = new Kernel(); // requests fill the other one
+    try {
+      body(kernel);
+    } catch (error) {
+      throw this.located(error, line);
+    } finally {
+      kernel.close();
+    }
+  }
+
   private add(line: string, number: number): void {
     const warn = (text: string) => {
-      process.stderr.write(`${text}\n`);
+      toStderr(`${text}\n`);
     };
     const request = parseCommandLine(splitWords(line), { warn, output: this.output });
     this.output = request.output;

@@ -9,7 +9,8 @@ import { constants } from 'node:os';
 import { HAS_LABELS, HAS_TIMEOUT } from '../../assembly/layout.js';
 import type { FlowReader } from '../report/reader.js';
 import { type Change, encodeDelete, encodeUpdate } from './encode.js';
-import { attempting, FLOW, Kernel, KernelError, REQUESTS } from './kernel.js';
+import { FLOW, FlowKernel } from './flow-kernel.js';
+import { attempting, Kernel, KernelError, REQUESTS } from './kernel.js';
 import { wholeWords } from './labels.js';
 import { eachFlow } from './list.js';
 import { MESSAGE_MAX } from './message.js';
@@ -24,10 +25,10 @@ const { ENOENT, ENOSPC } = constants.errno;
 const BATCH = 512;
 
 /** -D; returns the number of flows deleted. */
-export function deleteFlows(kernel: Kernel, request: Request): number {
+export async function deleteFlows(kernel: FlowKernel, request: Request): Promise<number> {
   // Requests are sent while a dump is under way, so they need a socket of their own.
   const deletions = new Kernel(REQUESTS / 65536 + Math.ceil((BATCH * MESSAGE_MAX) / 65536));
-  const printer = new FlowPrinter(kernel, new Sink(kernel), request, {
+  const printer = await FlowPrinter.make(kernel, new Sink(kernel), request, {
     labels: false,
     saved: 'destroy',
   });
@@ -81,9 +82,9 @@ function sendDeletions(kernel: Kernel, end: number, count: number): Set<number> 
 }
 
 /** -U; returns the number of flows changed. */
-export function updateFlows(kernel: Kernel, request: Request): number {
-  const changes = new Kernel();
-  const printer = new FlowPrinter(changes, new Sink(changes), request, {});
+export async function updateFlows(kernel: FlowKernel, request: Request): Promise<number> {
+  const changes = new FlowKernel();
+  const printer = await FlowPrinter.make(changes, new Sink(changes), request, {});
   const flow = kernel.flow();
   const now = Math.trunc(Date.now() / 1000);
   let count = 0;
@@ -104,7 +105,12 @@ export function updateFlows(kernel: Kernel, request: Request): number {
 }
 
 /** Changes one flow and reads it back to FLOW of `kernel`; false if it vanished meanwhile. */
-function applyChange(kernel: Kernel, request: Request, flow: FlowReader, change: Change): boolean {
+function applyChange(
+  kernel: FlowKernel,
+  request: Request,
+  flow: FlowReader,
+  change: Change,
+): boolean {
   const { message, core } = kernel;
   let shown = false;
   try {

@@ -1,19 +1,13 @@
-// Flows and expectations on standard output in the form that was asked for. The plain forms are
-// written by the module straight into the output (assembly/text.ts); the others are made by
-// src/report. A printer serves one command; it keeps only whether the head of a document is out.
+// Flows on standard output in the form that was asked for. The plain forms are written by the module
+// straight into the output (assembly/text.ts); the others are made by src/report (forms.ts), which is
+// loaded only then. A printer serves one command; it keeps only whether a document was begun.
 
 import { HAS_LABELS, SAW_TIME_EVENT } from '../../assembly/layout.js';
 import { LINE_EVENT, LINE_FAMILY, LINE_ID, LINE_MAX } from '../../assembly/text-layout.js';
-import { expectJson, expectText, expectXml } from '../report/expect.js';
-import { flowText, labelNames } from '../report/flow.js';
-import { flowJson } from '../report/json.js';
-import type { EventKind, LabelMap } from '../report/names.js';
-import type { ExpectReader, FlowReader } from '../report/reader.js';
-import { flowSave } from '../report/save.js';
-import { SECOND } from '../report/time.js';
-import { flowXml } from '../report/xml.js';
-import { type Decorate, decorator } from './decorate.js';
-import { FLOW, type Kernel } from './kernel.js';
+import type { EventKind } from '../report/names.js';
+import type { FlowReader } from '../report/reader.js';
+import { FLOW, type FlowKernel } from './flow-kernel.js';
+import type { Form, labelField } from './forms.js';
 import type { Request } from './request.js';
 import type { Sink } from './sink.js';
 import {
@@ -29,6 +23,10 @@ import {
 } from './values.js';
 
 const XML_DECLARATION = '<?xml version="1.0" encoding="utf-8"?>';
+/** Forms that the module does not write. */
+const INDIRECT = OUT_XML | OUT_SAVE | OUT_JSON | OUT_KTIMESTAMP | OUT_COLOR | OUT_ALIGN;
+const MICROSECOND = 1000n;
+const SECOND = 1_000_000_000n;
 
 /** What a printer is made for. */
 export interface Purpose {
@@ -45,7 +43,7 @@ export interface Purpose {
 /** The program behind the port of a netlink socket, if it can be found. */
 export type ProgramName = (port: number) => string | undefined;
 
-abstract class Printer {
+export abstract class Printer {
   private opened = false;
 
   constructor(
@@ -72,43 +70,57 @@ abstract class Printer {
 
 export class FlowPrinter extends Printer {
   private readonly flow: FlowReader;
-  private readonly labels: LabelMap | undefined;
   private readonly lineOptions: number;
-  private readonly decorate: Decorate | undefined;
-  private readonly direct: boolean;
 
-  constructor(
-    private readonly kernel: Kernel,
+  private constructor(
+    private readonly kernel: FlowKernel,
     sink: Sink,
-    request: Request,
+    output: number,
     purpose: Purpose,
-    private readonly programName?: ProgramName,
+    private readonly form: Form | undefined,
+    private readonly labels: ReturnType<typeof labelField> | undefined,
+    private readonly programName: ProgramName | undefined,
   ) {
-    super(sink, request.output, purpose, 'conntrack');
-    const { output } = request;
+    super(sink, output, purpose, 'conntrack');
     this.flow = kernel.flow();
-    this.labels = purpose.labels === false ? undefined : request.labelMap;
     this.lineOptions =
       (purpose.events ? LINE_EVENT : 0) |
       (output & OUT_EXTENDED ? LINE_FAMILY : 0) |
       (output & OUT_ID ? LINE_ID : 0);
-    this.decorate = decorator((output & OUT_COLOR) !== 0, (output & OUT_ALIGN) !== 0);
-    const indirect = OUT_XML | OUT_SAVE | OUT_JSON | OUT_KTIMESTAMP;
-    this.direct = !(output & indirect) && this.decorate === undefined;
   }
 
-  /** Prints the flow that lies at FLOW. `now` is in seconds, `received` (ns) the time of an event. */
+  /** A printer of the flow that lies at FLOW, with what it needs loaded. */
+  static async make(
+    kernel: FlowKernel,
+    sink: Sink,
+    request: Request,
+    purpose: Purpose,
+    programName?: ProgramName,
+  ): Promise<FlowPrinter> {
+    const { output } = request;
+    const map = purpose.labels === false ? undefined : request.labelMap;
+    const indirect = (output & INDIRECT) !== 0;
+    const forms = indirect || map !== undefined ? await import('./forms.js') : undefined;
+    const form = indirect ? forms?.formOf(output, map, purpose.saved) : undefined;
+    const labels = map === undefined ? undefined : forms?.labelField(map);
+    return new FlowPrinter(kernel, sink, output, purpose, form, labels, programName);
+  }
+
+  /** Prints the flow. `now` is in seconds, `received` (ns) the time of an event. */
   print(now: number, received?: bigint): void {
-    const { output } = this;
+    const { output, form, sink } = this;
+    if (form === undefined) {
+      this.printLine(now, received);
+      return;
+    }
     const event = this.purpose.events ? this.flow.event : undefined;
-    if (this.direct) this.printLine(now, received);
-    else if (output & OUT_XML) this.printXml(event, now, received);
-    else if (output & OUT_JSON) {
-      const portid = event !== undefined;
-      this.sink.line(flowJson(this.flow, { event, portid, labels: this.labels, now }));
-    } else if (output & OUT_SAVE) {
-      this.sink.line(flowSave(this.flow, event ?? this.purpose.saved) + this.origin());
-    } else this.printText(event, now, received);
+    const time = this.time(received);
+    this.open();
+    const whole = (output & (OUT_XML | OUT_JSON)) !== 0;
+    if (time !== undefined && !whole && !(output & OUT_SAVE)) sink.put(timePrefix(time));
+    sink.put(form(this.flow, event, now, time));
+    if (!whole) sink.put(this.origin());
+    sink.newline();
   }
 
   private printLine(now: number, received: bigint | undefined): void {
@@ -117,14 +129,9 @@ export class FlowPrinter extends Printer {
     const time = this.time(received);
     if (time !== undefined) sink.put(timePrefix(time));
     sink.at += kernel.core.flowLine(FLOW, sink.at, LINE_MAX, kernel.words, this.lineOptions, now);
-    if (this.labels !== undefined && this.flow.has(HAS_LABELS)) sink.put(this.labelText());
+    if (this.labels !== undefined && this.flow.has(HAS_LABELS)) sink.put(this.labels(this.flow));
     if (this.purpose.events) sink.put(this.origin());
     sink.newline();
-  }
-
-  private labelText(): string {
-    const names = labelNames(this.flow, this.labels!);
-    return names.length > 0 ? ` labels=${names.join(',')}` : ' labels';
   }
 
   /** When an event happened, if that is to be shown: by the kernel's clock if it tells. */
@@ -140,65 +147,10 @@ export class FlowPrinter extends Printer {
     const name = this.programName?.(port);
     return ` [USERSPACE] portid=${port}${name === undefined ? '' : ` progname=${name}`}`;
   }
-
-  private printText(event: EventKind | undefined, now: number, received: bigint | undefined): void {
-    const { output } = this;
-    const text = flowText(this.flow, {
-      event,
-      layer3: (output & OUT_EXTENDED) !== 0,
-      id: (output & OUT_ID) !== 0,
-      ktimestamp: (output & OUT_KTIMESTAMP) !== 0,
-      labels: this.labels,
-      now,
-    });
-    const line = text + this.origin();
-    const time = this.time(received);
-    const shown = this.decorate === undefined ? line : this.decorate(line);
-    this.sink.line(time === undefined ? shown : timePrefix(time) + shown);
-  }
-
-  private printXml(event: EventKind | undefined, now: number, received: bigint | undefined): void {
-    const time = this.time(received);
-    this.open();
-    this.sink.line(
-      flowXml(this.flow, {
-        event,
-        ktimestamp: (this.output & OUT_KTIMESTAMP) !== 0,
-        labels: this.labels,
-        when: time === undefined ? undefined : new Date(Number(time / 1_000_000n)),
-        now,
-      }),
-    );
-  }
 }
 
 /** `[seconds.microseconds]` and a tab. */
 function timePrefix(time: bigint): string {
-  const micros = `${(time % SECOND) / 1000n}`.padStart(6, '0');
+  const micros = `${(time % SECOND) / MICROSECOND}`.padStart(6, '0');
   return `[${`${time / SECOND}`.padEnd(8)}.${micros}]\t`;
-}
-
-export class ExpectPrinter extends Printer {
-  private readonly expect: ExpectReader;
-
-  constructor(kernel: Kernel, sink: Sink, request: Request, purpose: Purpose) {
-    super(sink, request.output, purpose, 'expect');
-    this.expect = kernel.expect();
-  }
-
-  /** Prints the expectation that lies at EXPECT; `received` (ns) is the time of an event. */
-  print(received?: bigint): void {
-    const { output, expect } = this;
-    const event = this.purpose.events ? expect.event : undefined;
-    const time = output & OUT_TIMESTAMP ? received : undefined;
-    if (output & OUT_XML) {
-      this.open();
-      const when = time === undefined ? undefined : new Date(Number(time / 1_000_000n));
-      this.sink.line(expectXml(expect, { event, when }));
-    } else if (output & OUT_JSON) {
-      this.sink.line(expectJson(expect, { event }));
-    } else {
-      this.sink.line(expectText(expect, { event, received: time }));
-    }
-  }
 }

@@ -1,13 +1,16 @@
 // One command line from end to end: what it asks for is done, counted and summed up. Loads only what
 // the command needs: the system calls are not loaded to print help. docs/conntrack.md.
 
-import { CommandError, failure, PREFIX, VERSION } from './complain.js';
+import { CommandError, PREFIX, VERSION } from './complain.js';
+import type { FlowKernel } from './flow-kernel.js';
 import type { Kernel } from './kernel.js';
+import type { CommandName } from './options.js';
 import { parseCommandLine } from './parse.js';
 import type { Request } from './request.js';
+import { toStderr, toStdout } from './write.js';
 
 const complain = (line: string): void => {
-  process.stderr.write(`${line}\n`);
+  toStderr(`${line}\n`);
 };
 
 const summary = (text: string): void => complain(PREFIX + text);
@@ -18,7 +21,7 @@ export async function runCommand(argv: readonly string[], program: string): Prom
     return await run(argv, program);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    process.stderr.write(error.text);
+    toStderr(error.text);
     return error.exit;
   }
 }
@@ -34,11 +37,11 @@ async function run(argv: readonly string[], program: string): Promise<number> {
     case undefined:
     case 'help': {
       const { helpText } = await import('./help.js');
-      process.stdout.write(helpText(program, request.choice));
+      toStdout(helpText(program, request.choice));
       return 0;
     }
     case 'version':
-      process.stdout.write(`conntrack v${VERSION} (conntrack-tools)\n`);
+      toStdout(`conntrack v${VERSION} (conntrack-tools)\n`);
       return 0;
     case 'top': {
       const { showTop } = await import('./top/top.js');
@@ -46,59 +49,73 @@ async function run(argv: readonly string[], program: string): Promise<number> {
     }
     case 'event': {
       const { EVENT_PAGES, followEvents } = await import('./events.js');
-      const { Kernel } = await import('./kernel.js');
-      return followEvents(new Kernel(EVENT_PAGES), request);
+      const { FlowKernel } = await import('./flow-kernel.js');
+      return followEvents(new FlowKernel(EVENT_PAGES), request);
     }
     default:
       return runOnKernel(request);
   }
 }
 
+/** Commands that only ask: they read no flow. */
+const ASKING: readonly (CommandName | undefined)[] = ['create', 'add', 'flush', 'count', 'stats'];
+
 async function runOnKernel(request: Request): Promise<number> {
-  const { Kernel } = await import('./kernel.js');
-  const kernel = new Kernel();
+  const { command, table } = request;
+  if (ASKING.includes(command) && !(table === 'expect' && command === 'count')) {
+    const { Kernel } = await import('./kernel.js');
+    return closing(new Kernel(), (kernel) => runAsking(kernel, request));
+  }
+  const { FlowKernel } = await import('./flow-kernel.js');
+  const run = table === 'expect' ? runExpect : runFlows;
+  return closing(new FlowKernel(), (kernel) => run(kernel, request));
+}
+
+async function closing<K extends Kernel>(
+  kernel: K,
+  body: (kernel: K) => Promise<number>,
+): Promise<number> {
   try {
-    return await (request.table === 'expect'
-      ? runExpect(kernel, request)
-      : runFlows(kernel, request));
+    return await body(kernel);
   } finally {
     kernel.close();
   }
 }
 
-async function runFlows(kernel: Kernel, request: Request): Promise<number> {
+async function runFlows(kernel: FlowKernel, request: Request): Promise<number> {
   switch (request.command) {
     case 'list': {
       const { listFlows } = await import('./list.js');
-      summary(`${listFlows(kernel, request)} flow entries have been shown.`);
+      summary(`${await listFlows(kernel, request)} flow entries have been shown.`);
       return 0;
     }
     case 'delete': {
       const { deleteFlows } = await import('./modify.js');
-      return counted(deleteFlows(kernel, request), 'deleted');
+      return counted(await deleteFlows(kernel, request), 'deleted');
     }
     case 'update': {
       const { updateFlows } = await import('./modify.js');
-      return counted(updateFlows(kernel, request), 'updated');
+      return counted(await updateFlows(kernel, request), 'updated');
     }
-    default:
-      return runSingle(kernel, request);
+    default: {
+      const { getFlow } = await import('./single.js');
+      return counted(await getFlow(kernel, request), 'shown');
+    }
   }
 }
 
-async function runSingle(kernel: Kernel, request: Request): Promise<number> {
+async function runAsking(kernel: Kernel, request: Request): Promise<number> {
   const single = await import('./single.js');
+  const expect = request.table === 'expect';
   switch (request.command) {
     case 'create':
-      single.createFlow(kernel, request);
-      return counted(1, 'created');
+      single.create(kernel, request);
+      return expect ? 0 : counted(1, 'created');
     case 'add':
-      single.createFlow(kernel, request);
+      single.create(kernel, request);
       return counted(1, 'added');
-    case 'get':
-      return counted(single.getFlow(kernel, request), 'shown');
     case 'flush':
-      summary('connection tracking table has been emptied.');
+      summary(`${expect ? 'expectation' : 'connection tracking'} table has been emptied.`);
       single.flush(kernel, request);
       return 0;
     case 'count':
@@ -106,48 +123,30 @@ async function runSingle(kernel: Kernel, request: Request): Promise<number> {
         () => [`${single.countFlows(kernel, request)}`],
         () => [single.countBySysctl() ?? '0'],
       );
-    case 'stats':
+    default:
       return withFallback(
         () => single.statistics(kernel, request),
-        () => single.statisticsByFile(false),
+        () => single.statisticsByFile(expect),
       );
-    default:
-      throw failure(`no such command: ${request.command}`);
   }
 }
 
-async function runExpect(kernel: Kernel, request: Request): Promise<number> {
-  const single = await import('./single.js');
+async function runExpect(kernel: FlowKernel, request: Request): Promise<number> {
+  const table = await import('./expectations.js');
   switch (request.command) {
-    case 'list': {
-      const { listExpects } = await import('./list.js');
-      summary(`${listExpects(kernel, request)} expectations have been shown.`);
-      return 0;
-    }
-    case 'create':
-      single.createExpect(kernel, request);
+    case 'list':
+      summary(`${table.listExpects(kernel, request)} expectations have been shown.`);
       return 0;
     case 'delete':
-      single.deleteExpect(kernel, request);
+      table.deleteExpect(kernel, request);
       summary('1 expectations have been shown.');
       return 0;
     case 'get':
-      single.getExpect(kernel, request);
+      table.getExpect(kernel, request);
       return 0;
-    case 'flush':
-      summary('expectation table has been emptied.');
-      single.flush(kernel, request);
-      return 0;
-    case 'count':
-      process.stdout.write(`${single.countExpects(kernel, request)}\n`);
-      return 0;
-    case 'stats':
-      return withFallback(
-        () => single.statistics(kernel, request),
-        () => single.statisticsByFile(true),
-      );
     default:
-      throw failure(`no such command: ${request.command}`);
+      toStdout(`${table.countExpects(kernel, request)}\n`);
+      return 0;
   }
 }
 
@@ -163,9 +162,9 @@ function withFallback(ask: () => string[], read: () => string[]): number {
   try {
     lines = ask();
   } catch (error) {
-    for (const line of read()) process.stdout.write(`${line}\n`);
+    for (const line of read()) toStdout(`${line}\n`);
     throw error;
   }
-  process.stdout.write(lines.map((line) => `${line}\n`).join(''));
+  toStdout(lines.map((line) => `${line}\n`).join(''));
   return 0;
 }

@@ -1,5 +1,5 @@
-// Commands that are one request: create, add, get, flush, count, per-processor statistics, and single
-// expectations. Each returns what it counted; errors are thrown with the words for them.
+// Commands that are one request: create, add, get, flush, count, per-processor statistics. Each
+// returns what it counted; errors are thrown with the words for them.
 
 import { readFileSync } from 'node:fs';
 import { CPU_COUNTERS, cpuText, EXPECT_CPU_COUNTERS } from '../report/cpu.js';
@@ -10,25 +10,15 @@ import {
   EXP_GET_STATS_CPU,
 } from './attributes.js';
 import type { Operation } from './complain.js';
-import {
-  encodeBare,
-  encodeCreate,
-  encodeExpectCreate,
-  encodeExpectOne,
-  encodeFlush,
-  encodeGet,
-} from './encode.js';
-import { attempting, EXPECT, FLOW, type Kernel, REQUESTS } from './kernel.js';
-import { eachExpect } from './list.js';
+import { encodeBare, encodeCreate, encodeExpectCreate, encodeFlush, encodeGet } from './encode.js';
+import type { FlowKernel } from './flow-kernel.js';
+import { attempting, type Kernel, REQUESTS } from './kernel.js';
 import type { MessageWriter } from './message.js';
-import { ExpectPrinter, FlowPrinter } from './output.js';
 import type { Request } from './request.js';
-import { compileSelection } from './select.js';
-import { Sink } from './sink.js';
 
 type Encode = (message: MessageWriter, at: number, request: Request, sequence: number) => number;
 
-function ask(
+export function ask(
   kernel: Kernel,
   operation: Operation,
   request: Request,
@@ -42,19 +32,26 @@ function ask(
   });
 }
 
-/** -I and -A. */
-export function createFlow(kernel: Kernel, request: Request): void {
+/** -I and -A, -I expect. */
+export function create(kernel: Kernel, request: Request): void {
   const exclusive = request.command === 'create';
-  ask(kernel, exclusive ? 'create' : 'add', request, (message, at, asked, sequence) =>
-    encodeCreate(message, at, asked, exclusive, true, sequence),
-  );
+  const encode: Encode =
+    request.table === 'expect'
+      ? encodeExpectCreate
+      : (message, at, asked, sequence) =>
+          encodeCreate(message, at, asked, exclusive, true, sequence);
+  ask(kernel, exclusive ? 'create' : 'add', request, encode);
 }
 
 /** -G; returns 0 if the flow is there but not what the other criteria say. */
-export function getFlow(kernel: Kernel, request: Request): number {
+export async function getFlow(kernel: FlowKernel, request: Request): Promise<number> {
+  const { FLOW } = await import('./flow-kernel.js');
+  const { FlowPrinter } = await import('./output.js');
+  const { Sink } = await import('./sink.js');
+  const { compileSelection } = await import('./select.js');
   const { core } = kernel;
   const selected = compileSelection(request, kernel.bytes, kernel.view, FLOW);
-  const printer = new FlowPrinter(kernel, new Sink(kernel), request, { document: true });
+  const printer = await FlowPrinter.make(kernel, new Sink(kernel), request, { document: true });
   let count = 0;
   ask(kernel, 'get', request, encodeGet, (at, size) => {
     if (core.decodeFlow(at, size, FLOW) !== 0) return;
@@ -86,15 +83,6 @@ export function countFlows(kernel: Kernel, request: Request): number {
     },
   );
   return count;
-}
-
-/** -C expect. */
-export function countExpects(kernel: Kernel, request: Request): number {
-  return attempting('count', true, () => {
-    let count = 0;
-    eachExpect(kernel, request.family, () => count++);
-    return count;
-  });
 }
 
 /** The count by the sysctl, for a process that may not ask over netlink. */
@@ -167,24 +155,4 @@ function words(kernel: Kernel, at: number, size: number): [type: number, value: 
     place += (length + 3) & ~3;
   }
   return found;
-}
-
-/** -I expect. */
-export function createExpect(kernel: Kernel, request: Request): void {
-  ask(kernel, 'create', request, encodeExpectCreate);
-}
-
-/** -D expect. */
-export function deleteExpect(kernel: Kernel, request: Request): void {
-  ask(kernel, 'delete', request, encodeExpectOne);
-}
-
-/** -G expect. */
-export function getExpect(kernel: Kernel, request: Request): void {
-  const { core } = kernel;
-  const printer = new ExpectPrinter(kernel, new Sink(kernel), request, {});
-  ask(kernel, 'get', request, encodeExpectOne, (at, size) => {
-    if (core.decodeExpect(at, size, EXPECT) === 0) printer.print();
-  });
-  printer.close();
 }

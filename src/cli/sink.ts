@@ -1,15 +1,12 @@
 // Standard output as a stream of lines: collected in the kernel's memory (kernel.ts) and written when
 // the area is full. Blocks while the reader is slow, so memory stays bounded whatever the table
-// holds. A reader that has gone away ends the process as SIGPIPE would.
+// holds.
 
-import { writeSync } from 'node:fs';
 import { LINE_MAX } from '../../assembly/text-layout.js';
 import { type Kernel, OUTPUT, OUTPUT_SIZE } from './kernel.js';
+import { STDOUT, writeFully } from './write.js';
 
 const NEWLINE = 10;
-const STDOUT = 1;
-/** Status of a process that SIGPIPE ended, as shells report it. */
-const BROKEN_PIPE = 141;
 
 export class Sink {
   /** Where the next byte goes. */
@@ -43,24 +40,7 @@ export class Sink {
   }
 
   flush(): void {
-    if (this.at > OUTPUT) writeFully(this.buffer.subarray(OUTPUT, this.at));
+    if (this.at > OUTPUT) writeFully(STDOUT, this.buffer.subarray(OUTPUT, this.at));
     this.at = OUTPUT;
-  }
-}
-
-const pause = new Int32Array(new SharedArrayBuffer(4));
-
-/** Writes all of it to standard output, however slowly that is read. */
-export function writeFully(bytes: Uint8Array): void {
-  let done = 0;
-  while (done < bytes.length) {
-    try {
-      done += writeSync(STDOUT, bytes, done, bytes.length - done);
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === 'EPIPE') process.exit(BROKEN_PIPE);
-      if (code !== 'EAGAIN') throw error;
-      Atomics.wait(pause, 0, 0, 1); // standard output does not block: somebody made it so
-    }
   }
 }

@@ -53,6 +53,19 @@ function crossCheckSync(p: Parser, draft: Draft): void {
     p.warn(sync.modeAt!, "`DisableInternalCache' works in mode NOTRACK only, ignoring");
     sync.disableInternalCache = false;
   }
+  if (sync.disableInternalCache === true) crossCheckBypass(p, draft);
+}
+
+/** What needs the internal cache, with `DisableInternalCache`. */
+function crossCheckBypass(p: Parser, { general, sync }: Draft): void {
+  if (general.pollSecs !== undefined && general.pollSecs > 0) {
+    p.warn(
+      sync.modeAt!,
+      "`DisableInternalCache' can't be combined with `PollSecs', ignoring",
+      'without events and without a cache to compare with, no change of a flow would be seen',
+    );
+    sync.disableInternalCache = false;
+  }
 }
 
 /** What the daemon knows of a network device. */

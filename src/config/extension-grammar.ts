@@ -19,6 +19,8 @@ function read(p: Parser, word: Token, row: Extension): number | 'auto' | boolean
       return p.path(word, 4095, row.name);
     case 'word':
       return p.name(word, 'a word').text;
+    case 'choice':
+      return p.keyword(row.choices ?? []).text;
     case 'number|auto':
       if (p.peek().kind === 'word') return autoWord(p, word);
       return ranged(p, word, row);

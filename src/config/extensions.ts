@@ -10,7 +10,7 @@
  */
 
 export type ExtensionSection = 'General' | 'Sync' | 'Stats' | 'Link';
-export type ExtensionKind = 'number' | 'number|auto' | 'bool' | 'path' | 'word';
+export type ExtensionKind = 'number' | 'number|auto' | 'bool' | 'path' | 'word' | 'choice';
 
 export interface Extension {
   readonly name: string;
@@ -20,6 +20,8 @@ export interface Extension {
   /** For the number kinds: smallest and largest legal value. */
   readonly min?: number;
   readonly max?: number;
+  /** For the kind `choice`: the words. */
+  readonly choices?: readonly string[];
   readonly default: number | 'auto' | boolean | string | undefined;
   /** One sentence for the reference in docs/configuration.md. */
   readonly doc: string;
@@ -46,6 +48,15 @@ export const EXTENSIONS = [
     default: 1000,
     doc: 'Microseconds between drains of the event socket under load; 0 gives the lowest latency.',
   },
+  {
+    name: 'LogFormat',
+    section: 'Stats',
+    field: 'logFormat',
+    kind: 'choice',
+    choices: ['text', 'json'],
+    default: 'text',
+    doc: 'Format of the flow log: text as the C daemon writes it, or json, one object a line.',
+  },
 ] as const satisfies readonly Extension[];
 
 type Row = (typeof EXTENSIONS)[number];
@@ -56,6 +67,7 @@ type ValueOf<Kind extends ExtensionKind> = {
   bool: boolean;
   path: string;
   word: string;
+  choice: string;
 }[Kind];
 
 type Missing<R extends Row> = undefined extends R['default'] ? undefined : never;

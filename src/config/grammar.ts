@@ -212,11 +212,17 @@ function replicationTimers(sync: SyncDraft): Record<string, Handler> {
   };
 }
 
-function takeoverSwitches(sync: SyncDraft): Record<string, Handler> {
+function injectionSwitch(sync: SyncDraft): Record<string, Handler> {
   return {
     DisableExternalCache: (p, word) => {
       sync.disableExternalCache = p.bool(word);
     },
+  };
+}
+
+function takeoverSwitches(sync: SyncDraft): Record<string, Handler> {
+  return {
+    ...injectionSwitch(sync),
     StartupResync: (p, word) => {
       sync.startupResync = p.bool(word);
     },
@@ -238,7 +244,8 @@ function ftfwBlock(sync: SyncDraft): Block {
 }
 
 function alarmBlock(sync: SyncDraft): Block {
-  return block({ ...timers(sync), ...removedInAlarm() });
+  // The C daemon has no DisableExternalCache here.
+  return block({ ...timers(sync), ...injectionSwitch(sync), ...removedInAlarm() });
 }
 
 function notrackBlock(sync: SyncDraft): Block {

@@ -5,10 +5,13 @@
 
 import { connect, type Socket } from 'node:net';
 import type { Writable } from 'node:stream';
-import { decodeStatus, encodeRequest, Request, WANTS_STATUS } from './protocol.js';
+import { decodeStatus, encodeRequest, FIRST_EXTENSION, Request, WANTS_STATUS } from './protocol.js';
 
 /** What the C client says, word for word: scripts look for it. */
 export const CANNOT_CONNECT = "can't connect: is conntrackd running? appropriate permissions?";
+
+/** To a command that the C daemon does not have. */
+const NOT_OURS = 'the daemon does not know this command: it is not Flowtwin, or an older one';
 
 export interface ClientOptions {
   path: string;
@@ -17,6 +20,8 @@ export interface ClientOptions {
   output: Writable;
   /** Gets one line when something failed. */
   complain: (message: string) => void;
+  /** Gets what a daemon of ours says about a command that succeeded, one line. */
+  inform?: (message: string) => void;
 }
 
 /**
@@ -24,10 +29,10 @@ export interface ClientOptions {
  * still hold bytes then: set process.exitCode, do not call process.exit.
  */
 export async function runRequest(options: ClientOptions): Promise<number> {
-  const { path, code, output, complain } = options;
+  const { path, code, output, complain, inform } = options;
   const first = await exchange(path, code + WANTS_STATUS, output);
   // Not a byte: a C daemon, for which the flagged code was unknown. Ask again in its language.
-  const plain = first.kind === 'silence';
+  const plain = first.kind === 'silence' && code < FIRST_EXTENSION;
   const outcome = plain ? await exchange(path, code, output) : first;
   switch (outcome.kind) {
     case 'refused':
@@ -38,7 +43,12 @@ export async function runRequest(options: ClientOptions): Promise<number> {
       return 1;
     case 'status':
       if (outcome.exit !== 0) complain(outcome.message);
+      else if (outcome.message !== '') inform?.(outcome.message);
       return outcome.exit;
+    case 'silence':
+      if (code < FIRST_EXTENSION) return 0;
+      complain(NOT_OURS);
+      return 1;
     case 'cut':
       if (code === Request.TERMINATE) return 0;
       complain('the daemon closed the connection before the command was complete');

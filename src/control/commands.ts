@@ -6,7 +6,7 @@
 // Long options and `-o` are ours. The C program refuses everything that begins with `--` or is
 // spelt `-o`, so none of its command lines changes its meaning.
 
-import { Request } from './protocol.js';
+import { jsonRequest, Request } from './protocol.js';
 
 export const DEFAULT_CONFIG_FILE = '/etc/conntrackd/conntrackd.conf';
 
@@ -18,10 +18,11 @@ export type Command =
   | {
       kind: 'client';
       /** Request codes in the order in which to send them. The C syntax yields exactly one. */
-      requests: readonly Request[];
+      requests: readonly number[];
       configFile: string;
       warnings: readonly string[];
     }
+  | { kind: 'check'; configFile: string; warnings: readonly string[] }
   | { kind: 'help' }
   | { kind: 'version' }
   | {
@@ -119,8 +120,11 @@ const xmlOf = new Map<Request, Request>([
   [Request.DUMP_EXTERNAL_EXPECT, Request.DUMP_EXTERNAL_EXPECT_XML],
 ]);
 
-/** Long options that the documentation promises for later versions. */
-const notYet = new Set(['--check', '--promote', '--demote']);
+/** Commands to a running daemon that the C program does not have. */
+const longRequests = new Map<string, Request>([
+  ['--promote', Request.PROMOTE],
+  ['--demote', Request.DEMOTE],
+]);
 
 /** What `argv` (without the program's name) asks for. */
 export function parseArguments(argv: readonly string[]): Command {
@@ -133,7 +137,9 @@ class Scanner {
   #next = 0;
   #detach = false;
   #client = false;
+  #check = false;
   #request: Request | undefined;
+  #json = false;
   #configFile = DEFAULT_CONFIG_FILE;
 
   constructor(argv: readonly string[]) {
@@ -144,22 +150,39 @@ class Scanner {
     while (this.#next < this.#argv.length) {
       const argument = this.#argv[this.#next++] ?? '';
       const end = this.#ours(argument) ?? this.#option(argument);
-      if (end !== undefined) return end;
+      if (end !== undefined && end !== 'taken') return end;
     }
     const rest = { configFile: this.#configFile, warnings: this.#warnings };
+    if (this.#check) {
+      if (this.#client || this.#detach) return usageError('Invalid parameters');
+      return { kind: 'check', ...rest };
+    }
     if (!this.#client) return { kind: 'daemon', detach: this.#detach, ...rest };
     // Only a word that did not match leads here, as in `-i xC file`. The C program sends a request
     // that no daemon knows, and reports success.
     if (this.#request === undefined) return usageError('Invalid parameters');
-    return { kind: 'client', requests: [this.#request], ...rest };
+    const request = this.#json ? jsonRequest(this.#request) : this.#request;
+    if (request === undefined) return usageError('This command has no JSON output');
+    return { kind: 'client', requests: [request], ...rest };
   }
 
   /** Takes an option that the C program does not know; it must be spelt out. */
-  #ours(argument: string): Command | undefined {
+  #ours(argument: string): Command | 'taken' | undefined {
     if (argument === '-o') return this.#output();
     if (argument === '--help') return { kind: 'help' };
     if (argument === '--version') return { kind: 'version' };
-    return notYet.has(argument) ? notImplemented(argument) : undefined;
+    if (argument === '--check') {
+      this.#check = true;
+      return 'taken';
+    }
+    const request = longRequests.get(argument);
+    if (request !== undefined) {
+      if (this.#detach) return usageError('Invalid parameters');
+      this.#client = true;
+      this.#request = request;
+      return 'taken';
+    }
+    return undefined;
   }
 
   /** Takes one option; returns a command if that settles the matter. */
@@ -231,20 +254,17 @@ class Scanner {
     return undefined;
   }
 
-  #output(): UsageError {
+  #output(): UsageError | 'taken' {
     const format = this.#argv[this.#next++];
     if (format === undefined) return usageError('Missing output format');
-    return format === 'json' ? notImplemented('-o json') : unknownParameter(format, 'o');
+    if (format !== 'json') return unknownParameter(format, 'o');
+    this.#json = true;
+    return 'taken';
   }
 }
 
 function usageError(message: string): UsageError {
   return { kind: 'usage-error', message, exit: 1, usage: true };
-}
-
-function notImplemented(option: string): UsageError {
-  const message = `${option} is not implemented in this version`;
-  return { kind: 'usage-error', message, exit: 1, usage: false };
 }
 
 function unknownParameter(parameter: string, letter: string): UsageError {
@@ -260,6 +280,7 @@ General:
   -d                     run in the background
   -C FILE                use this configuration file
                          (default ${DEFAULT_CONFIG_FILE})
+  --check                check the configuration file, say what would run, and exit
   -v, --version          show the version
   -h, --help             show this text
 
@@ -275,6 +296,11 @@ Commands to a running daemon:
   -n                     ask the peers for a resync
   -t                     flush the kernel table in PurgeTimeout seconds
   -k                     terminate the daemon
+  --promote              make this node the active one: commit, flush, resync, bulk send;
+                         waits and reports each step
+  --demote               make this node the backup: schedule the purge, ask for a resync;
+                         waits until the peers' flows are here
+  -o json                after -i, -e, -s, -c, --promote, --demote: answer as JSON
   -s [VIEW]              show statistics; VIEW is one of network, cache, runtime,
                          link, rsqueue, process, queue, ct, expect
 `;

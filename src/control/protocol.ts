@@ -23,6 +23,8 @@
 //    without a trace. A client that gets nothing at all asks again without the flag. Nothing is
 //    done twice: a daemon that knows the flag says so before it acts.
 //  - Reports hold no NUL, so the first NUL after the text begins the status.
+//  - Codes from 0x100 on, and those with the bit for JSON, are requests that only our daemon knows. A C
+//    daemon leaves them unanswered however they are asked.
 //  - TERMINATE needs no status: end of file is the success, for it comes when the process is gone.
 
 /** Request codes, by the names that the documentation uses. */
@@ -61,11 +63,45 @@ export const Request = {
   COMMIT: 46, // 18, then 42
   DUMP_INTERNAL_EXPECT_XML: 47,
   DUMP_EXTERNAL_EXPECT_XML: 48,
+  // From here on ours alone.
+  PROMOTE: 0x100,
+  DEMOTE: 0x101,
 } as const;
 export type Request = (typeof Request)[keyof typeof Request];
 
 /** Bit of a request that asks for a status at the end of the reply. */
 export const WANTS_STATUS = 0x10000;
+
+/** Requests from this code on are ours: the C programs have none there. */
+export const FIRST_EXTENSION = 0x100;
+
+/** Bit of a request that asks for the answer as JSON; ours, like all codes that have it. */
+export const AS_JSON = 0x200;
+
+const withJson = new Set<number>([
+  Request.DUMP_INTERNAL,
+  Request.DUMP_EXTERNAL,
+  Request.DUMP_INTERNAL_EXPECT,
+  Request.DUMP_EXTERNAL_EXPECT,
+  Request.COMMIT,
+  Request.COMMIT_FLOWS,
+  Request.STATISTICS,
+  Request.STATISTICS_NETWORK,
+  Request.STATISTICS_CACHE,
+  Request.STATISTICS_RUNTIME,
+  Request.STATISTICS_LINK,
+  Request.STATISTICS_RESEND_QUEUE,
+  Request.STATISTICS_PROCESS,
+  Request.STATISTICS_QUEUE,
+  Request.STATISTICS_EXPECT,
+  Request.PROMOTE,
+  Request.DEMOTE,
+]);
+
+/** The request for the same as JSON; undefined where there is none. */
+export function jsonRequest(code: number): number | undefined {
+  return withJson.has(code) ? code | AS_JSON : undefined;
+}
 
 /** Length of a request in bytes. */
 export const REQUEST_LENGTH = 4;
@@ -76,7 +112,9 @@ const names = new Map<number, string>(
 
 /** `dump internal`, `commit flows`, ...; undefined for a code that is not a request. */
 export function requestName(code: number): string | undefined {
-  return names.get(code);
+  const plain = code & ~AS_JSON;
+  if (code !== plain && !withJson.has(plain)) return undefined;
+  return names.get(plain);
 }
 
 /** How a daemon works, as far as requests depend on it. */
@@ -133,11 +171,12 @@ const idle = new Set<number>([
 export function refusal(code: number, mode: Mode): string | undefined {
   const name = requestName(code);
   if (name === undefined) return `unknown request ${code}`;
-  if (mode.kind === 'stats') return stats.has(code) ? undefined : `no ${name} in Stats mode`;
+  const plain = code & ~AS_JSON;
+  if (mode.kind === 'stats') return stats.has(plain) ? undefined : `no ${name} in Stats mode`;
   if (mode.kind === 'idle') {
-    return idle.has(code) ? undefined : `no ${name} without a Sync or Stats section`;
+    return idle.has(plain) ? undefined : `no ${name} without a Sync or Stats section`;
   }
-  switch (sync.get(code) ?? 'always') {
+  switch (sync.get(plain) ?? 'always') {
     case 'expectations':
       return mode.expectations ? undefined : `no ${name}: ExpectationSync is off`;
     case 'not alarm':

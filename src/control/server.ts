@@ -28,8 +28,11 @@ export interface Reply {
   readonly signal: AbortSignal;
 }
 
-/** Carries out one request. Throws CommandError to fail it visibly. */
-export type Handler = (code: number, reply: Reply) => Promise<void>;
+/**
+ * Carries out one request. Throws CommandError to fail it visibly. If it resolves to a text, that is
+ * the message of the status: our client shows it, a C client never sees it.
+ */
+export type Handler = (code: number, reply: Reply) => Promise<unknown>;
 
 export interface ControlOptions {
   path: string;
@@ -168,8 +171,9 @@ export class ControlServer {
   /** Runs the handler; never rejects. */
   async #run(client: Client, code: number): Promise<Outcome> {
     try {
-      await this.#options.handler(code, { write: (c) => client.write(c), signal: client.gone });
-      return { exit: 0, message: '' };
+      const reply = { write: (c: string | Uint8Array) => client.write(c), signal: client.gone };
+      const message = await this.#options.handler(code, reply);
+      return { exit: 0, message: typeof message === 'string' ? message : '' };
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (client.gone.aborted && error === client.gone.reason) {

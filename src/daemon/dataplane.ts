@@ -15,15 +15,18 @@ import type { Shards } from '../cache/shards.js';
 import { VERB } from '../cache/verbs.js';
 import type { Core } from '../cache/wasm.js';
 import type { DedicatedLinks } from '../channel/links.js';
-import type { EventSocket } from '../kernel/events.js';
+import type { EventSource } from '../kernel/events.js';
 import { clearEventfd, POLLFD_SIZE, POLLIN, pollAsync, signalEventfd } from '../kernel/syscalls.js';
 import type { Alarm } from '../sync/alarm.js';
+import type { Expectations } from '../sync/expectations.js';
 import type { Replication } from '../sync/replication.js';
 
-/** Full batches (256 events) of the event socket per turn. */
-const EVENT_BATCHES = 16;
+/** Events per turn unless EventIterationLimit is set: 16 full batches of the event socket. */
+const TURN_EVENTS = 4096;
 /** Vectors (256 datagrams) of the links per turn. */
 const LINK_VECTORS = 4;
+/** ms after which a turn reads no further vector of the links. */
+const LINK_TIME = 10;
 const LONGEST_SLEEP = 1000; // ms
 
 export interface DataPlaneParts {
@@ -34,14 +37,18 @@ export interface DataPlaneParts {
   shards: Shards;
   /** eventfd that ends the sleep. */
   wake: number;
-  events: EventSocket;
-  links: DedicatedLinks;
-  replication: Replication;
+  events: EventSource;
+  /** Undefined in Stats mode: there is no peer. */
+  peers: { links: DedicatedLinks; replication: Replication } | undefined;
+  /** Takes the kernel's events of expectations; undefined without ExpectationSync. */
+  expectations?: Pick<Expectations, 'events'> | undefined;
   /** ALARM mode only. */
   alarm: Alarm | undefined;
   /** Microseconds. */
   coalesceTime: number;
   onOverrun: () => void;
+  /** Stats mode: takes some of the flows that ended; true when more wait. */
+  reports?: { take: () => boolean; waiting: () => boolean };
 }
 
 export class DataPlane {
@@ -50,6 +57,13 @@ export class DataPlane {
   private batch = 0;
   private readonly batchPositions: number[][];
   private overruns = 0;
+  private coalesceTime: number;
+  /** Called at the end of each turn: proof that the data plane goes on. */
+  onTurn: ((now: number) => void) | undefined;
+  /** Most events served before the links have their turn. */
+  eventLimit = TURN_EVENTS;
+  /** Longest sleep, ms: the once-a-second duties, or a watchdog that wants to hear more often. */
+  longestSleep = LONGEST_SLEEP;
   /** Datagrams of events that did not fit their slot: their events are lost, so a resync is due. */
   cutEvents = 0;
   unknownEvents = 0;
@@ -58,6 +72,7 @@ export class DataPlane {
     const { arena, base, shards } = parts;
     for (const batch of arena.batches) arena.armVector(batch, base);
     arena.armVector(arena.link, base);
+    this.coalesceTime = parts.coalesceTime;
     this.batchPositions = arena.batches.map(() => new Array<number>(shards.count).fill(0));
   }
 
@@ -68,6 +83,11 @@ export class DataPlane {
     });
   }
 
+  /** Sets CoalesceTime, in microseconds, from the next turn on. */
+  setCoalesceTime(microseconds: number): void {
+    this.coalesceTime = microseconds;
+  }
+
   async stop(): Promise<void> {
     this.stopping = true;
     signalEventfd(this.parts.wake);
@@ -76,22 +96,52 @@ export class DataPlane {
 
   /** Serves everybody once. True when something was done; `more` when there is more to do at once. */
   turn(): { busy: boolean; more: boolean } {
-    const { arena, links, replication, shards } = this.parts;
+    const { arena, peers, shards } = this.parts;
     const now = performance.now();
     arena.set(L.CONTROL_NOW, monotonicSeconds(now));
     let more = false;
     let busy = false;
-    for (let i = 0; i < EVENT_BATCHES; i++) {
-      const count = this.takeEvents();
+    for (let room = this.eventLimit; room > 0; ) {
+      const most = Math.min(room, arena.batches[0]!.count);
+      const count = this.takeEvents(most);
       busy ||= count > 0;
-      more = count === arena.batches[0]!.count;
+      more = count === most;
       if (!more) break;
+      room -= count;
     }
+    if (peers !== undefined) {
+      const served = this.servePeers(peers, now);
+      busy ||= served.busy;
+      more ||= served.more;
+    }
+    shards.settle();
+    if (this.parts.reports?.take()) more = true;
+    this.onTurn?.(now);
+    if (this.parts.events.overruns !== this.overruns) {
+      this.overruns = this.parts.events.overruns;
+      this.parts.onOverrun();
+    }
+    return { busy, more };
+  }
+
+  /** What the peers sent, the once-a-second duties, and out with what waits. */
+  private servePeers(
+    { links, replication }: NonNullable<DataPlaneParts['peers']>,
+    now: number,
+  ): { busy: boolean; more: boolean } {
+    const { arena } = this.parts;
+    let busy = false;
+    let more = false;
     for (let i = 0; i < LINK_VECTORS; i++) {
       const count = replication.receive(now);
       busy ||= count > 0;
       if (count < arena.link.count) break;
-      more ||= i === LINK_VECTORS - 1;
+      more = i === LINK_VECTORS - 1;
+      // Injection: the kernel's work is in here, too. Events shall not wait for all of it.
+      if (performance.now() - now > LINK_TIME) {
+        more = true;
+        break;
+      }
     }
     links.tend(now);
     this.parts.alarm?.tick(now);
@@ -100,29 +150,27 @@ export class DataPlane {
     const probed = links.takeProbe(now);
     if (probed !== undefined) replication.probe(probed, now);
     more ||= left && !replication.blocked;
-    shards.settle();
-    if (this.parts.events.overruns !== this.overruns) {
-      this.overruns = this.parts.events.overruns;
-      this.parts.onOverrun();
-    }
     return { busy, more };
   }
 
   /** One batch of kernel events into the shards; the number of datagrams read. */
-  private takeEvents(): number {
+  private takeEvents(most: number): number {
     const { arena, core, events, shards } = this.parts;
     const batch = arena.batches[this.batch]!;
     const positions = this.batchPositions[this.batch]!;
     for (let shard = 0; shard < shards.count; shard++) shards.waitFor(shard, positions[shard]!);
-    const count = events.receive(batch);
+    const count = events.receive(batch, most);
     if (count === 0) return 0;
     const { headers, slots, slotSize, flows, expects } = batch;
     core.gatherBatch(headers, slots, slotSize, count, flows, expects, arena.gather);
     this.cutEvents += arena.get(arena.gather + L.GATHER_CUT);
     this.unknownEvents += arena.get(arena.gather + L.GATHER_OTHER);
     const listed = arena.get(arena.gather + L.GATHER_FLOWS);
+    const announced = arena.get(arena.gather + L.GATHER_EXPECTS);
     if (shards.immediate) shards.post(0, VERB.events, flows, listed);
     else this.routeEvents(batch, listed, positions);
+    // After the flows: a master comes before what it announces.
+    if (announced > 0) this.parts.expectations?.events(expects, announced, positions);
     return count;
   }
 
@@ -141,11 +189,10 @@ export class DataPlane {
   }
 
   private async run(): Promise<void> {
-    const pause = Math.max(1, Math.round(this.parts.coalesceTime / 1000));
     while (!this.stopping) {
       const { busy, more } = this.turn();
       if (more) await nextTurn();
-      else if (busy && this.parts.coalesceTime > 0) await sleep(pause);
+      else if (busy && this.coalesceTime > 0) await sleep(this.drainInterval());
       else if (busy) await nextTurn();
       else await this.sleepUntilWoken();
     }
@@ -153,7 +200,7 @@ export class DataPlane {
 
   /** Waits for an event, a datagram, room on the link, a worker, or the next duty. */
   private async sleepUntilWoken(): Promise<void> {
-    const { arena, events, links, replication, shards, wake } = this.parts;
+    const { arena, events, peers, shards, wake } = this.parts;
     if (!shards.immediate) {
       // Announce the sleep first, then look once more: a worker that is done in between either sees
       // the announcement or is seen here.
@@ -172,16 +219,23 @@ export class DataPlane {
     };
     add(events.fd, POLLIN);
     add(wake, POLLIN);
-    links.watch(add, replication.blocked);
-    await pollAsync(this.parts.base + arena.pollfds, count, LONGEST_SLEEP);
+    peers?.links.watch(add, peers.replication.blocked);
+    await pollAsync(this.parts.base + arena.pollfds, count, this.longestSleep);
     if (arena.get(arena.pollfds + POLLFD_SIZE + 4) >>> 16) clearEventfd(wake);
     Atomics.store(arena.i32, L.CONTROL_ASLEEP / 4, 0);
   }
 
+  /** ms of sleep after a drain. */
+  private drainInterval(): number {
+    return Math.max(1, Math.round(this.coalesceTime / 1000));
+  }
+
   private workersAreDone(): boolean {
-    const { replication, shards } = this.parts;
+    const { peers, reports, shards } = this.parts;
+    if (reports?.waiting()) return true;
     for (let shard = 0; shard < shards.count; shard++) {
-      if (!replication.blocked && shards.takeDatagrams(shard, 1) > 0) return true;
+      if (peers === undefined || peers.replication.blocked) break;
+      if (shards.takeDatagrams(shard, 1) > 0) return true;
     }
     return shards.hasResults();
   }

@@ -4,18 +4,30 @@
 //
 //   parent ── spawn, detached ──▶ child
 //          ◀── pipe (fd 3): lines for the terminal, then "ready" or end of file ──
+//          ── closes the pipe: the service manager knows the child's pid by now ──▶
 
 import { spawn } from 'node:child_process';
-import { closeSync, writeSync } from 'node:fs';
+import { once } from 'node:events';
+import { writeSync } from 'node:fs';
+import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Level } from './log.js';
 
 const PIPE = 3;
 const MARK = 'FLOWTWIN_DETACHED';
 const READY = 'ready';
+/** ms to wait for the command to let go of the pipe. */
+const PARTING = 2000;
 
-/** Starts the daemon in the background; resolves to this command's exit status. */
-export async function detach(argv: readonly string[]): Promise<number> {
+/**
+ * Starts the daemon in the background; resolves to this command's exit status. `onReady` is called
+ * with the daemon's pid when it is ready, before it goes on.
+ */
+export async function detach(
+  argv: readonly string[],
+  onReady: (pid: number) => void,
+): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...argv], {
     detached: true,
     stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
@@ -37,6 +49,7 @@ export async function detach(argv: readonly string[]): Promise<number> {
     text = lines.pop() ?? '';
     for (const line of lines) {
       if (line === READY) {
+        onReady(child.pid!);
         pipe.destroy();
         child.unref();
         return 0;
@@ -57,9 +70,14 @@ export const terminal = {
   write(level: Level, line: string): void {
     if (level === 'warning' || level === 'error') tell(line);
   },
-  ready(): void {
+  /** Resolves when the command has let go: it may have told others of us, and now we may. */
+  async ready(): Promise<void> {
     tell(READY);
-    closeSync(PIPE);
+    const pipe = new Socket({ fd: PIPE, readable: true, writable: true });
+    pipe.on('error', () => undefined);
+    pipe.resume();
+    await Promise.race([once(pipe, 'close'), sleep(PARTING, undefined, { ref: false })]);
+    pipe.destroy();
   },
 };
 

@@ -43,20 +43,19 @@ export class Log {
   private console: ((level: Level, line: string) => void) | undefined = toTerminal;
   private readonly limits = new Map<string, { since: number; dropped: number }>();
 
-  /** Also writes to `path` from now on. Throws LogFileError with the C daemon's words. */
-  openFile(path: string): void {
-    try {
-      this.file = openSync(path, 'a', 0o600);
-    } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new LogFileError(`ERROR: can't open logfile \`${path}'.Reason: ${reason}`, { cause });
+  /**
+   * Writes to the file `path` and to syslog with `facility` from now on, or to neither when
+   * undefined; also opens a file anew after it was rotated away. Throws LogFileError with the C
+   * daemon's words, and goes on as before, when the file cannot be opened.
+   */
+  retarget(path: string | undefined, facility: string | undefined): void {
+    const file = path === undefined ? undefined : openLogFile(path);
+    if (this.file !== undefined) closeSync(this.file);
+    this.file = file;
+    this.syslog = facility !== undefined;
+    if (facility !== undefined) {
+      openSyslog('conntrack-tools', FACILITIES[facility] ?? FACILITIES.daemon!);
     }
-  }
-
-  /** Also writes to syslog from now on. */
-  openSyslog(facility: string): void {
-    openSyslog('conntrack-tools', FACILITIES[facility] ?? FACILITIES.daemon!);
-    this.syslog = true;
   }
 
   /** Gives console lines to `sink`, or to nobody. */
@@ -110,6 +109,15 @@ export class Log {
     this.console?.(level, line);
     if (this.file !== undefined) writeSync(this.file, `${line}\n`);
     if (this.syslog) writeSyslog(PRIORITIES[level], text);
+  }
+}
+
+function openLogFile(path: string): number {
+  try {
+    return openSync(path, 'a', 0o600);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new LogFileError(`ERROR: can't open logfile \`${path}'.Reason: ${reason}`, { cause });
   }
 }
 

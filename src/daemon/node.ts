@@ -2,16 +2,11 @@
 // The data plane runs by itself from start() on; everything here is beside the road.
 
 import * as L from '../../assembly/layout.js';
-import { Arena } from '../cache/arena.js';
-import { compileFilter } from '../cache/filter.js';
-import { makeShards, type Shards } from '../cache/shards.js';
-import { Turns } from '../cache/turns.js';
+import type { ExpectationLimits } from '../cache/arena.js';
 import { VERB } from '../cache/verbs.js';
-import { type Core, compileModule, instantiate } from '../cache/wasm.js';
 import type { DedicatedLinks } from '../channel/links.js';
 import { type LinkOnDevice, linkLimits, openLinks } from '../channel/open.js';
 import type { Config, Link, Sync } from '../config/index.js';
-import { EventSocket } from '../kernel/events.js';
 import {
   type InterfaceInfo,
   type InterfaceWatcher,
@@ -19,49 +14,39 @@ import {
   watchInterfaces,
 } from '../kernel/links.js';
 import { RequestSocket } from '../kernel/requests.js';
-import { addressOf, close, errorText, eventfd } from '../kernel/syscalls.js';
-import { flushKernelTable, readKernelTable, type TableParts } from '../kernel/table.js';
+import { errorText } from '../kernel/syscalls.js';
+import { readKernelTable, showKernelTable } from '../kernel/table.js';
+import { expectText } from '../report/expect.js';
 import { FlowReader, flowText } from '../report/flow.js';
 import { Alarm } from '../sync/alarm.js';
-import { commitFlows } from '../sync/commit.js';
+import { type CommitReport, commitFlows } from '../sync/commit.js';
+import { Expectations } from '../sync/expectations.js';
 import { Replication } from '../sync/replication.js';
 import { DataPlane, monotonicSeconds } from './dataplane.js';
+import { FlowNode, type FlowVisit, reasonText } from './flows.js';
+import { Injector } from './injector.js';
 import type { Log } from './log.js';
-import { shardCount, workerCount } from './workers.js';
 
 const MODES = { FTFW: L.MODE_FTFW, NOTRACK: L.MODE_NOTRACK, ALARM: L.MODE_ALARM } as const;
-/** Flows formatted between two turns of the data plane: under a millisecond. */
-const DUMP_SLICE = 256;
 /** Flow lines of failed commits in the log, per commit. */
 const FAILURES_LOGGED = 1000;
 
 export class StartError extends Error {}
 
-export class SyncNode {
-  readonly arena: Arena;
+export class SyncNode extends FlowNode {
   readonly links: DedicatedLinks;
-  readonly events: EventSocket;
   readonly plane: DataPlane;
   readonly replication: Replication;
-  readonly shards: Shards;
-  readonly workers: number;
-  readonly started = performance.now();
-  readonly counters = { flushes: 0, resyncs: 0 };
-  private readonly core: Core;
-  private readonly base: number;
-  private readonly wake: number;
+  /** With ExpectationSync. */
+  readonly expectations: Expectations | undefined;
+  /** DisableInternalCache: events become messages at once. */
+  readonly bypass: boolean;
+  /** DisableExternalCache. */
+  readonly injector: Injector | undefined;
   private readonly commits: RequestSocket;
-  private readonly flushes: RequestSocket;
   private readonly watcher: InterfaceWatcher;
-  /** Work that talks to the kernel's table: one at a time. */
-  private readonly kernelTurns = new Turns();
-  /** Users of the snapshot buffer: one at a time. */
-  private readonly snapshotTurns = new Turns();
   private committing = false;
   private purge: NodeJS.Timeout | undefined;
-  private resync: NodeJS.Timeout | undefined;
-  private bufferFull = false;
-  private lastSpaceRefused = 0n;
   private lastBadPayload = 0n;
   private readonly watchdog: NodeJS.Timeout;
 
@@ -70,43 +55,35 @@ export class SyncNode {
    * MissingCapability when the node cannot run; whatever was opened ends with the process then.
    */
   constructor(
-    private readonly config: Config,
-    private readonly sync: Sync,
-    private readonly log: Log,
-    private readonly onFatal: (reason: string) => void,
+    config: Config,
+    private sync: Sync,
+    log: Log,
+    onFatal: (reason: string) => void,
   ) {
     const { general } = config;
     const links = linksOnDevices(sync.links);
-    this.workers = workerCount(general.workers);
-    this.arena = new Arena({
-      shards: shardCount(this.workers),
-      hashLimit: general.hashLimit,
+    super(config, log, onFatal, {
       resendQueueSize: sync.resendQueueSize,
       ...linkLimits(links),
       shardOptions: shardOptions(sync),
       mode: MODES[sync.mode],
       ackWindowSize: sync.ackWindowSize,
       firstSequence: firstSequence(),
-      ...(general.filter === undefined ? {} : { filter: compileFilter(general.filter) }),
+      ...expectationLimits(sync),
     });
-    this.base = addressOf(this.arena.memory);
-    const module = compileModule();
-    this.core = instantiate(module, this.arena.memory);
-    this.arena.set(L.CONTROL_NOW, monotonicSeconds());
     this.links = this.openLinks(links);
     this.watcher = watchInterfaces(
       (info) => this.links.interfaceChanged(info, performance.now()),
       (error) => log.limited('error', 'watcher', `interface watcher: ${error.message}`),
     );
-    this.wake = eventfd();
-    this.shards = makeShards(this.arena, module, this.core, this.workers, this.wake, (i, why) =>
-      this.workerDied(i, why),
-    );
     this.commits = new RequestSocket(this.arena, this.base, "can't create handler to commit");
-    this.flushes = new RequestSocket(this.arena, this.base, 'cannot open flusher handler');
     this.arena.set(L.CONTROL_PORT_COMMIT, this.commits.port);
-    this.arena.set(L.CONTROL_PORT_FLUSH, this.flushes.port);
-    this.events = this.openEvents();
+    this.bypass = sync.disableInternalCache;
+    const { arena, base, core } = this;
+    const injector = sync.disableExternalCache
+      ? new Injector({ arena, base, core, log }, sync)
+      : undefined;
+    this.injector = injector;
     this.replication = new Replication(this.arena, this.base, this.core, this.shards, this.links, {
       startupResync: sync.startupResync,
       onResyncRequest: () => {
@@ -115,7 +92,10 @@ export class SyncNode {
       },
       onPeerStart: () => log.limited('info', 'peer', 'the peer has started'),
       onHeard: (now) => this.links.heard(now),
+      ...(injector && { inject: (list, count) => injector.inject(list, count) }),
     });
+    this.expectations =
+      sync.expectationSync === false ? undefined : new Expectations(this.tableParts());
     this.plane = new DataPlane({
       arena: this.arena,
       base: this.base,
@@ -123,8 +103,8 @@ export class SyncNode {
       shards: this.shards,
       wake: this.wake,
       events: this.events,
-      links: this.links,
-      replication: this.replication,
+      peers: { links: this.links, replication: this.replication },
+      expectations: this.expectations,
       alarm:
         sync.mode === 'ALARM'
           ? new Alarm(this.arena, this.shards, sync, performance.now())
@@ -136,37 +116,45 @@ export class SyncNode {
     this.watchdog.unref();
   }
 
-  /** Starts the data plane and reads the kernel's table. Resolves when the caches are complete. */
-  async start(): Promise<void> {
-    this.plane.start(this.onFatal);
-    await this.kernelTurns.run(() =>
-      readKernelTable(this.tableParts(), { replicate: false, purge: false }),
-    );
+  override async start(): Promise<void> {
+    await super.start();
+    await this.readExpectations({ replicate: false, purge: false });
     if (this.sync.startupResync) this.log.notice('resync requested');
   }
 
-  async stop(): Promise<void> {
+  override async stop(): Promise<void> {
     clearInterval(this.watchdog);
     clearTimeout(this.purge);
-    clearTimeout(this.resync);
-    await this.plane.stop();
-    await this.shards.stop();
+    await super.stop();
     this.watcher.close();
-    this.events.close();
     this.commits.close();
-    this.flushes.close();
+    this.injector?.close();
     this.links.close();
-    close(this.wake);
+  }
+
+  override async reconfigure(config: Config): Promise<void> {
+    this.sync = config.sync ?? this.sync;
+    const { arena } = this;
+    const omit = this.sync.commitTimeout === undefined ? 0 : L.SHARD_OMIT_TIMEOUT;
+    for (let i = 0; i < arena.limits.shards; i++) {
+      const at = arena.shard(i) + L.SHARD_OPTIONS;
+      arena.set(at, (arena.get(at) & ~L.SHARD_OMIT_TIMEOUT) | omit);
+    }
+    await super.reconfigure(config);
   }
 
   // ------------------------------------------------------------------------ the operator's orders
 
-  /** `-c`: the external cache into the kernel. False when a commit is already under way. */
-  async commit(): Promise<boolean> {
+  /** `-c`: the external cache into the kernel. Undefined when a commit is already under way. */
+  async commit(): Promise<CommitReport | undefined> {
     this.cancelPurge();
     if (this.committing) {
       this.log.notice('commit already in progress, skipping');
-      return false;
+      return undefined;
+    }
+    if (this.injector !== undefined) {
+      // What there is to commit is in the kernel already.
+      return { committed: 0, failed: 0, seconds: 0, reasons: new Map() };
     }
     this.committing = true;
     let logged = 0;
@@ -188,10 +176,64 @@ export class SyncNode {
       this.log.notice(`Committed ${result.committed} new entries`);
       if (result.failed > 0) this.log.notice(`${result.failed} entries can't be committed`);
       this.log.notice(`commit has taken ${result.seconds.toFixed(6)} seconds`);
+      return result;
+    } finally {
+      this.committing = false;
+    }
+  }
+
+  /** `-c expect`: the external expectations into the kernel. False: a commit is under way. */
+  async commitExpectations(): Promise<boolean> {
+    const { commits, expectations, log } = this;
+    if (expectations === undefined) return true;
+    this.cancelPurge();
+    if (this.committing) {
+      log.notice('commit already in progress, skipping');
+      return false;
+    }
+    this.committing = true;
+    let logged = 0;
+    try {
+      const result = await this.kernelTurns.run(() =>
+        expectations.commit(commits, this.sync.commitTimeout ?? 0, (step, error, entry) => {
+          if (logged++ >= FAILURES_LOGGED) return;
+          log.error(`commit-${step}: ${errorText(error)}`);
+          log.flow('error', expectText(expectations.read(entry)));
+        }),
+      );
+      log.notice(`Committed ${result.committed} new expectations`);
+      if (result.failed > 0) log.notice(`${result.failed} expectations can't be committed`);
+      log.notice(`commit has taken ${result.seconds.toFixed(6)} seconds`);
     } finally {
       this.committing = false;
     }
     return true;
+  }
+
+  /** `-F expect`: deletes the kernel's expectations, one by one. */
+  async flushKernelExpectations(): Promise<void> {
+    this.counters.flushes++;
+    await this.kernelTurns.run(async () => this.expectations?.flushKernel(this.flushes));
+  }
+
+  /** `-R expect`, and at start: the kernel's expectations into the internal cache. */
+  async readExpectations(how: { replicate: boolean; purge: boolean }): Promise<void> {
+    await this.kernelTurns.run(async () => this.expectations?.readKernel(how));
+  }
+
+  override async resyncWithKernel(): Promise<void> {
+    if (this.bypass) this.log.notice('resync is unsupported in this mode');
+    else await super.resyncWithKernel();
+  }
+
+  /** With the bypass there is nothing to compare: what was missed is lost until it changes again. */
+  protected override get comparable(): boolean {
+    return !this.bypass;
+  }
+
+  protected override async compareWithKernel(): Promise<void> {
+    if (this.comparable) await super.compareWithKernel();
+    await this.readExpectations({ replicate: true, purge: true });
   }
 
   /** `-f`: empties caches. False, with an error in the log, while a commit needs them. */
@@ -201,35 +243,32 @@ export class SyncNode {
       return false;
     }
     this.cancelPurge();
+    // With the bypass the C daemon deletes the kernel's flows here. Ours never does: -F says so.
     if (internal) await this.onAllShards(VERB.flush, L.TABLE_INTERNAL);
+    // With injection this empties the register: the copies in the kernel are our flows from now on.
     if (external) await this.onAllShards(VERB.flush, L.TABLE_EXTERNAL);
     return true;
-  }
-
-  /** `-F`: deletes the kernel's flows, one by one. */
-  async flushKernel(): Promise<void> {
-    this.counters.flushes++;
-    await this.kernelTurns.run(() => flushKernelTable(this.tableParts(), this.flushes));
-  }
-
-  /** `-R`: the kernel's table into the internal cache; nothing is removed, nothing is sent. */
-  async resyncWithKernel(): Promise<void> {
-    this.counters.resyncs++;
-    await this.kernelTurns.run(() =>
-      readKernelTable(this.tableParts(), { replicate: false, purge: false }),
-    );
   }
 
   /** `-B`: all our flows to the peers. */
   sendBulk(): void {
     this.log.notice('sending bulk update');
     this.replication.sendBulk();
+    if (!this.bypass) return;
+    this.kernelTurns
+      .run(() => readKernelTable(this.tableParts(), { replicate: true, purge: false }))
+      .catch((error: unknown) => this.log.error(`bulk update failed: ${reasonText(error)}`));
   }
 
   /** `-n`: asks the peers for all theirs. */
   requestResync(): void {
     this.log.notice('resync requested');
     this.replication.requestResync();
+  }
+
+  /** Seconds from the order to purge until the kernel's flows go. */
+  get purgeTimeout(): number {
+    return this.sync.purgeTimeout;
   }
 
   /** `-t`: in PurgeTimeout seconds the kernel's flows go; a purge that is pending stays as it is. */
@@ -242,82 +281,30 @@ export class SyncNode {
       this.log.notice('flushing kernel conntrack table (scheduled)');
       this.flushKernel()
         .then(() => this.onAllShards(VERB.flush, L.TABLE_INTERNAL))
-        .catch((error: unknown) => this.log.error(`the scheduled purge failed: ${text(error)}`));
+        .catch((error: unknown) =>
+          this.log.error(`the scheduled purge failed: ${reasonText(error)}`),
+        );
     }, seconds * 1000);
   }
 
-  /** Calls `visit` with every living flow of a cache, a slice at a time. */
-  async forEachFlow(
+  /** Without an internal cache the kernel's own table is shown, with injection no external one. */
+  override async forEachFlow(
     kind: number,
-    visit: (flow: FlowReader, age: number) => string,
+    visit: FlowVisit,
     write: (chunk: string) => Promise<void>,
   ): Promise<void> {
-    const { arena, shards } = this;
-    const { buffer } = arena.snapshots;
-    const reader = new FlowReader(arena.view, buffer);
-    for (let shard = 0; shard < shards.count; shard++) {
-      let cursor = 0;
-      do {
-        const chunk = await this.snapshotTurns.run(async () => {
-          const count = await shards.call(
-            shard,
-            VERB.snapshot,
-            ...[cursor, kind, buffer, DUMP_SLICE],
-          );
-          cursor = arena.get(arena.shard(shard) + L.SHARD_CURSOR);
-          let lines = '';
-          for (let i = 0; i < count; i++) {
-            const at = buffer + i * L.SNAPSHOT_SIZE;
-            const added = arena.get(at + L.SNAPSHOT_ADDED);
-            lines += visit(reader.at(at), Math.max(0, monotonicSeconds() - added));
-          }
-          return lines;
-        });
-        if (chunk !== '') await write(chunk);
-        await this.pause();
-      } while (cursor !== 0);
-    }
+    if (kind === L.TABLE_EXTERNAL && this.injector !== undefined) return;
+    if (kind !== L.TABLE_INTERNAL || !this.bypass) return super.forEachFlow(kind, visit, write);
+    const reader = new FlowReader(this.arena.view, this.arena.scratch);
+    const say = (flow: number): string => visit(reader.at(flow), { timeout: true });
+    await this.kernelTurns.run(() => showKernelTable(this.tableParts(), say, write));
   }
 
   // ------------------------------------------------------------------------------------- inside
 
-  private openEvents(): EventSocket {
-    const { general } = this.config;
-    const { netlinkBufferSize, netlinkBufferSizeMaxGrowth, netlinkEventsReliable } = general;
-    const events = new EventSocket(this.base, {
-      bufferSize: netlinkBufferSize,
-      bufferMax: netlinkBufferSizeMaxGrowth,
-      reliable: netlinkEventsReliable,
-    });
-    if (netlinkBufferSize !== undefined && netlinkBufferSize <= netlinkBufferSizeMaxGrowth) {
-      this.log.notice(
-        `netlink event socket buffer size has been set to ${events.bufferSize} bytes`,
-      );
-    } else {
-      this.log.notice(
-        'NetlinkBufferSize is either not set or is greater than NetlinkBufferSizeMaxGrowth. ' +
-          'Using current system buffer size',
-      );
-    }
-    if (netlinkEventsReliable) this.log.notice('reliable ctnetlink event delivery is ENABLED.');
-    return events;
-  }
-
-  private tableParts(): TableParts {
-    const { arena, base, core, shards } = this;
-    return { arena, base, core, shards, pause: () => this.pause() };
-  }
-
-  /** Lets the data plane have its turn, then everybody else. */
-  private pause(): Promise<void> {
-    this.plane.turn();
-    return new Promise((resolve) => setImmediate(resolve));
-  }
-
-  private async onAllShards(verb: VERB, ...args: number[]): Promise<void> {
-    const answers: Promise<number>[] = [];
-    for (let i = 0; i < this.shards.count; i++) answers.push(this.shards.call(i, verb, ...args));
-    await Promise.all(answers);
+  protected override expiresIn(kind: number, stamp: number): number | undefined {
+    if (kind !== L.TABLE_EXTERNAL || this.sync.mode !== 'ALARM') return undefined;
+    return Math.max(0, stamp + this.sync.cacheTimeout - monotonicSeconds());
   }
 
   private cancelPurge(): void {
@@ -325,47 +312,10 @@ export class SyncNode {
     this.purge = undefined;
   }
 
-  /** The kernel dropped events: a larger buffer now, a comparison with its table later. */
-  private overrun(): void {
-    const size = this.events.grow();
-    if (size !== undefined) {
-      this.log.notice(`netlink event socket buffer size has been doubled to ${size} bytes`);
-    } else if (!this.bufferFull) {
-      this.bufferFull = true;
-      this.log.warning(
-        'netlink event socket buffer size cannot be doubled further since it will exceed ' +
-          'NetlinkBufferSizeMaxGrowth. We are likely to be losing events, this may lead to ' +
-          'unsynchronized replicas. Please, consider increasing netlink socket buffer size via ' +
-          'NetlinkBufferSize and NetlinkBufferSizeMaxGrowth clauses in conntrackd.conf',
-      );
-    }
-    const delay = this.config.general.netlinkOverrunResync;
-    if (delay === undefined || this.resync !== undefined) return; // a stream of them postpones nothing
-    this.resync = setTimeout(() => {
-      this.resync = undefined;
-      this.counters.resyncs++;
-      this.log.notice('resync with the kernel after an overrun of the event socket');
-      this.kernelTurns
-        .run(() => readKernelTable(this.tableParts(), { replicate: true, purge: true }))
-        .catch((error: unknown) => this.log.error(`resync failed: ${text(error)}`));
-    }, delay * 1000);
-  }
-
   /** Once a second: what was refused since, one line each. */
   private reportRefusals(): void {
+    this.reportFull();
     const { arena } = this;
-    const space =
-      arena.sumTableCounters(L.TABLE_INTERNAL, L.TABLE_CREATE_FAILED) +
-      arena.sumTableCounters(L.TABLE_EXTERNAL, L.TABLE_CREATE_FAILED);
-    if (space > this.lastSpaceRefused) {
-      const limit = this.config.general.hashLimit;
-      this.log.limited(
-        'warning',
-        'space',
-        `${space - this.lastSpaceRefused} flows refused: a cache holds its HashLimit of ${limit}`,
-      );
-      this.lastSpaceRefused = space;
-    }
     const bad =
       arena.counter(arena.receiver + L.RECEIVER_MALFORMED) + arena.sumShards(L.SHARD_BAD_PAYLOAD);
     if (bad > this.lastBadPayload) {
@@ -395,22 +345,11 @@ export class SyncNode {
     });
   }
 
-  private workerDied(shard: number, reason: unknown): void {
-    this.onFatal(
-      `the worker of shard ${shard} died (${text(reason)}): its flows are lost, the daemon ends. ` +
-        'Start it again; it reads the kernel and asks the peer anew',
-    );
-  }
-
   private logFailure(step: string, error: number, record: number): void {
     this.log.error(`commit-${step}: ${errorText(error)}`);
     this.core.snapshotRecord(record, this.arena.scratch);
     this.log.flow('error', flowText(new FlowReader(this.arena.view, this.arena.scratch)));
   }
-}
-
-function text(reason: unknown): string {
-  return reason instanceof Error ? reason.message : String(reason);
 }
 
 /**
@@ -436,10 +375,18 @@ function deviceOf(link: Link): InterfaceInfo {
   return device;
 }
 
+function expectationLimits(sync: Sync): { expectations?: ExpectationLimits } {
+  const { expectationSync: followed, disableInternalCache: orphans } = sync;
+  if (followed === false) return {};
+  return { expectations: { helpers: followed === true ? [] : followed, orphans } };
+}
+
 function shardOptions(sync: Sync): number {
   let options = 0;
   if (sync.mode === 'FTFW') options |= L.SHARD_ACKNOWLEDGED;
   if (sync.commitTimeout !== undefined) options |= L.SHARD_OMIT_TIMEOUT;
   if (sync.tcpWindowTracking) options |= L.SHARD_WINDOW_TRACKING;
+  if (sync.disableExternalCache) options |= L.SHARD_INJECT;
+  if (sync.disableInternalCache) options |= L.SHARD_BYPASS;
   return options;
 }

@@ -3,31 +3,27 @@
 // shows and a C client does not see.
 
 import * as L from '../../assembly/layout.js';
-import { CommandError, type Mode, Request, refusal } from '../control/protocol.js';
+import { AS_JSON, CommandError, type Mode, Request, refusal } from '../control/protocol.js';
 import type { ControlCounters, Reply } from '../control/server.js';
 import { flowText } from '../report/flow.js';
-import {
-  cacheText,
-  generalText,
-  linksText,
-  networkText,
-  processText,
-  queueText,
-  resendQueueText,
-  runtimeText,
-} from '../report/statistics.js';
+import { flowJson } from '../report/json.js';
+import type { GeneralCounters } from '../report/statistics.js';
+import { type StatisticsView, viewReply } from '../report/views.js';
 import { flowXml } from '../report/xml.js';
+import { carryOutExpect, flushKernelExpectations, resyncExpectations } from './expect-orders.js';
+import type { FlowNode } from './flows.js';
 import type { Log } from './log.js';
 import type { SyncNode } from './node.js';
 import {
   allLinkCounters,
-  cacheCounters,
   linkCounters,
   networkCounters,
   queueCounters,
   resendElements,
   runtimeCounters,
+  tableCounters,
 } from './statistics.js';
+import { takeOver } from './takeover-orders.js';
 
 export interface OrderParts {
   node: SyncNode;
@@ -38,60 +34,74 @@ export interface OrderParts {
   terminate: () => void;
 }
 
-/** Carries out one request. */
-export async function carryOut(parts: OrderParts, code: number, reply: Reply): Promise<void> {
+/** Orders that take-over scripts give and wait for. */
+const takesOver = new Set<number>([
+  Request.COMMIT,
+  Request.COMMIT_FLOWS,
+  Request.PROMOTE,
+  Request.DEMOTE,
+]);
+
+/** Carries out one request; resolves to the message of the status, if there is one. */
+export async function carryOut(parts: OrderParts, code: number, reply: Reply): Promise<unknown> {
   const refused = refusal(code, parts.mode);
   if (refused !== undefined) throw new CommandError(refused);
-  const text = statistics(parts, code);
-  if (text !== undefined) return reply.write(text);
+  const view = statistics(parts, code & ~AS_JSON);
+  if (view !== undefined) return reply.write(viewReply(view, (code & AS_JSON) !== 0));
+  if (takesOver.has(code & ~AS_JSON)) return takeOver(parts, code, reply);
+  if (await carryOutExpect(parts.node, parts.log, code, reply)) return;
   if (await dump(parts.node, code, reply)) return;
   await act(parts, code);
 }
 
-function statistics({ node, control }: OrderParts, code: number): string | undefined {
+function statistics({ node, control }: OrderParts, code: number): StatisticsView | undefined {
   switch (code) {
     case Request.STATISTICS:
-      return generalText({
-        tables: [cacheCounters(node, L.TABLE_INTERNAL), cacheCounters(node, L.TABLE_EXTERNAL)],
-        traffic: {
-          bytes: node.arena.sumShards(L.SHARD_TRAFFIC_BYTES),
-          packets: node.arena.sumShards(L.SHARD_TRAFFIC_PACKETS),
-        },
-        link: linkCounters(node),
-        tracking: networkCounters(node),
-      });
+      return { view: 'general', counters: generalCounters(node) };
     case Request.STATISTICS_NETWORK:
-      return networkText(networkCounters(node), linkCounters(node));
+      return { view: 'network', counters: networkCounters(node), link: linkCounters(node) };
     case Request.STATISTICS_CACHE:
-      return cacheText([
-        cacheCounters(node, L.TABLE_INTERNAL),
-        cacheCounters(node, L.TABLE_EXTERNAL),
-      ]);
+      return { view: 'cache', counters: generalCounters(node).tables };
     case Request.STATISTICS_RUNTIME:
-      return runtimeText(runtimeCounters(node, control()));
+      return { view: 'runtime', counters: runtimeCounters(node, control()) };
     case Request.STATISTICS_LINK:
-      return linksText(allLinkCounters(node));
+      return { view: 'link', counters: allLinkCounters(node) };
     case Request.STATISTICS_RESEND_QUEUE:
-      return resendQueueText(resendElements(node));
+      return { view: 'rsqueue', counters: resendElements(node) };
     case Request.STATISTICS_PROCESS:
-      return processText([]);
-    case Request.STATISTICS_QUEUE: {
-      const queues = queueCounters(node);
-      const nodes = queues.reduce((sum, queue) => sum + Number(queue.elements), 0);
-      return queueText(nodes, queues);
-    }
+      return { view: 'process', counters: [] };
+    case Request.STATISTICS_QUEUE:
+      return { view: 'queue', counters: queueCounters(node) };
     default:
       return undefined;
   }
 }
 
+function generalCounters(node: SyncNode): GeneralCounters {
+  return {
+    tables: tableCounters(node),
+    traffic: {
+      bytes: node.arena.sumShards(L.SHARD_TRAFFIC_BYTES),
+      packets: node.arena.sumShards(L.SHARD_TRAFFIC_PACKETS),
+    },
+    link: linkCounters(node),
+    tracking: networkCounters(node),
+  };
+}
+
 /** Streams a cache; false when `code` is no dump. */
-async function dump(node: SyncNode, code: number, reply: Reply): Promise<boolean> {
+export async function dump(node: FlowNode, code: number, reply: Reply): Promise<boolean> {
   const write = (chunk: string): Promise<void> => reply.write(chunk);
   const plain = (kind: number): Promise<void> =>
     node.forEachFlow(
       kind,
-      (flow, age) => `${flowText(flow, { timeout: false, active: age })}\n`,
+      (flow, shown) => `${flowText(flow, shown)}\n`,
+      write,
+    );
+  const json = (kind: number): Promise<void> =>
+    node.forEachFlow(
+      kind,
+      (flow, shown) => `${flowJson(flow, shown)}\n`,
       write,
     );
   const xml = (kind: number): Promise<void> =>
@@ -102,6 +112,12 @@ async function dump(node: SyncNode, code: number, reply: Reply): Promise<boolean
       return true;
     case Request.DUMP_EXTERNAL:
       await plain(L.TABLE_EXTERNAL);
+      return true;
+    case Request.DUMP_INTERNAL | AS_JSON:
+      await json(L.TABLE_INTERNAL);
+      return true;
+    case Request.DUMP_EXTERNAL | AS_JSON:
+      await json(L.TABLE_EXTERNAL);
       return true;
     case Request.DUMP_INTERNAL_XML:
       await xml(L.TABLE_INTERNAL);
@@ -116,13 +132,6 @@ async function dump(node: SyncNode, code: number, reply: Reply): Promise<boolean
 
 async function act({ node, log, terminate }: OrderParts, code: number): Promise<void> {
   switch (code) {
-    case Request.COMMIT:
-    case Request.COMMIT_FLOWS:
-      log.notice(
-        code === Request.COMMIT ? 'committing all external caches' : 'committing conntrack cache',
-      );
-      if (!(await node.commit())) throw new CommandError('commit already in progress');
-      return;
     case Request.FLUSH_CACHES:
     case Request.FLUSH_FLOW_CACHES:
       log.notice('flushing caches');
@@ -136,11 +145,15 @@ async function act({ node, log, terminate }: OrderParts, code: number): Promise<
     case Request.FLUSH_KERNEL:
     case Request.FLUSH_KERNEL_FLOWS:
       log.notice('flushing kernel conntrack table');
-      return node.flushKernel();
+      await node.flushKernel();
+      if (code === Request.FLUSH_KERNEL) await flushKernelExpectations(node, log);
+      return;
     case Request.RESYNC_KERNEL:
     case Request.RESYNC_KERNEL_FLOWS:
       log.notice('resync with master conntrack table');
-      return node.resyncWithKernel();
+      await node.resyncWithKernel();
+      if (code === Request.RESYNC_KERNEL) await resyncExpectations(node, log);
+      return;
     case Request.SEND_BULK:
       return node.sendBulk();
     case Request.REQUEST_RESYNC:

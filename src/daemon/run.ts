@@ -3,49 +3,82 @@
 //   parse ▸ log ▸ lock ▸ scheduler ▸ stations ▸ kernel table ▸ control socket ▸ ready
 //
 // Everything that can fail fails before "ready", with a reason on the terminal and exit status 1.
+// SIGHUP reads the file again and opens the log files anew (rotation); SIGTERM and SIGINT end the
+// daemon in order; SIGUSR1, SIGUSR2 and SIGPIPE mean nothing.
 
-import { type Config, checkRuntime, type Diagnostic, formatDiagnostic } from '../config/index.js';
-import type { Mode } from '../control/protocol.js';
+import { resolve } from 'node:path';
+import { Turns } from '../cache/turns.js';
+import { type Config, formatDiagnostic, loadConfig } from '../config/index.js';
 import { ControlServer } from '../control/server.js';
-import { readInterface } from '../kernel/links.js';
+import { ServiceManager } from '../kernel/notify.js';
 import { errorText, setScheduler } from '../kernel/syscalls.js';
 import { isDetached, terminal } from './detach.js';
+import { isError, runtimeFaults } from './faults.js';
+import { reasonText } from './flows.js';
 import { Lock } from './lock.js';
 import { Log } from './log.js';
-import { SyncNode } from './node.js';
-import { carryOut } from './orders.js';
+import { planReload } from './reload.js';
+import { makeRole, type Role } from './role.js';
+import { Supervision, watchdogTime } from './supervision.js';
 import { unsupported } from './unsupported.js';
 
 /** Runs the daemon until it is told to end; resolves to the exit status. */
 export async function runDaemon(config: Config): Promise<number> {
   const log = new Log();
   if (isDetached()) log.redirectConsole(terminal.write);
+  const signals = new Signals();
   let lock: Lock | undefined;
-  let node: SyncNode | undefined;
+  let role: Role | undefined;
   try {
     const { general } = config;
-    if (general.logFile !== undefined) log.openFile(general.logFile);
-    if (general.syslog !== undefined) log.openSyslog(general.syslog);
+    log.retarget(general.logFile, general.syslog);
     for (const warning of unsupported(config)) log.warning(warning);
     if (!reportRuntimeFaults(config, log)) throw new Error('initialization failed');
     lock = Lock.take(general.lockFile);
     applyScheduler(config, log);
-    if (config.sync === undefined) {
-      throw new Error('only Sync mode is available in this version: add a Sync section');
-    }
     const ending = new Ending();
-    node = new SyncNode(config, config.sync, log, (reason) => ending.fail(reason));
-    await node.start();
-    const control = await openControl(config, node, log, ending);
+    role = makeRole(config, log, (reason) => ending.fail(reason));
+    await role.node?.start();
+    const control = await openControl(config, role, log, ending);
     log.notice('initialization completed');
+    const file = resolve(config.file);
     process.chdir('/');
-    return await serve({ log, lock, node, control, ending });
+    return await serve({ config, file, log, lock, role, control, ending, signals });
   } catch (error) {
     log.error(error instanceof Error ? error.message : String(error));
     log.error('conntrackd cannot start, please review your configuration');
     lock?.release();
-    await node?.stop().catch(() => undefined);
+    await role?.node?.stop().catch(() => undefined);
     return 1;
+  }
+}
+
+/**
+ * The process's signals, from the first moment on: what comes before the daemon is ready is kept
+ * until then. Without a handler SIGHUP would end the process and SIGUSR1 open Node's debugger.
+ */
+class Signals {
+  private readonly due = new Set<'end' | 'reload'>();
+  private deliver: ((order: 'end' | 'reload') => void) | undefined;
+
+  constructor() {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.give('end'));
+    process.on('SIGHUP', () => this.give('reload'));
+    for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGPIPE'] as const) {
+      process.on(signal, () => undefined);
+    }
+  }
+
+  /** Gives orders to `sink` from now on, those that came before included. */
+  deliverTo(sink: (order: 'end' | 'reload') => void): void {
+    this.deliver = sink;
+    for (const order of this.due) sink(order);
+    this.due.clear();
+  }
+
+  private give(order: 'end' | 'reload'): void {
+    if (this.deliver === undefined) this.due.add(order);
+    else this.deliver(order);
   }
 }
 
@@ -67,35 +100,101 @@ class Ending {
 }
 
 interface Running {
+  config: Config;
+  /** The configuration file, an absolute path. */
+  file: string;
   log: Log;
   lock: Lock;
-  node: SyncNode;
+  role: Role;
   control: ControlServer | undefined;
   ending: Ending;
+  signals: Signals;
 }
 
-async function serve({ log, lock, node, control, ending }: Running): Promise<number> {
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => ending.order());
+async function serve(running: Running): Promise<number> {
+  const { log, lock, role, control, ending, signals } = running;
+  const supervision = supervise(running);
   if (isDetached()) {
     log.notice('-- starting in daemon mode --');
-    terminal.ready();
+    await terminal.ready();
     log.redirectConsole(undefined);
   } else {
     log.notice('-- starting in console mode --');
   }
+  supervision.ready();
+  const reloads = new Turns();
+  signals.deliverTo((order) => {
+    if (order === 'end') ending.order();
+    else void reloads.run(() => reload(running, supervision));
+  });
   const fault = await ending.reached;
   if (fault !== undefined) log.error(fault);
   await control?.close();
-  await node.stop();
+  await role.node?.stop();
   lock.release();
   log.notice('---- shutdown received ----');
   log.close();
+  supervision.stopping();
   return fault === undefined ? 0 : 1;
+}
+
+function supervise({ config, log, role }: Running): Supervision {
+  const { node } = role;
+  const failed = (reason: string): void => log.limited('warning', 'notify', reason);
+  const manager = config.general.systemd
+    ? ServiceManager.find(process.env.NOTIFY_SOCKET, failed)
+    : undefined;
+  let watchdog: number | undefined;
+  try {
+    watchdog = watchdogTime(process.env, process.pid, isDetached() ? process.ppid : undefined);
+  } catch (error) {
+    log.warning(`failed to get watchdog details from systemd: ${reasonText(error)}`);
+  }
+  const supervised = { shards: node?.shards, status: () => role.status() };
+  const supervision = new Supervision(manager, watchdog, supervised);
+  const { interval } = supervision;
+  if (manager === undefined) return supervision;
+  if (node !== undefined) {
+    if (interval !== undefined) {
+      node.plane.longestSleep = Math.max(1, Math.min(node.plane.longestSleep, interval / 2));
+    }
+    node.plane.onTurn = (now) => supervision.progress(now);
+  } else if (interval !== undefined) {
+    // Without flows there is no data plane: the event loop is all that can stand still.
+    setInterval(() => supervision.progress(performance.now()), interval).unref();
+  }
+  return supervision;
+}
+
+/** SIGHUP: log files anew, and what of a changed file can take effect at once. */
+async function reload(running: Running, supervision: Supervision): Promise<void> {
+  const { log, role, file } = running;
+  supervision.reloading();
+  try {
+    const { config: wanted, diagnostics } = loadConfig(file);
+    for (const diagnostic of diagnostics) {
+      log[isError(diagnostic) ? 'error' : 'warning'](formatDiagnostic(diagnostic));
+    }
+    if (wanted === undefined) log.error('the configuration stays as it is: the file has errors');
+    const plan = planReload(running.config, wanted ?? running.config);
+    const { general } = plan.config;
+    log.retarget(general.logFile, general.syslog);
+    await role.node?.reconfigure(plan.config);
+    running.config = plan.config;
+    for (const name of plan.waiting) {
+      log.warning(`${name} has changed in ${file}: takes effect at the next start`);
+    }
+    const applied = plan.applied.length > 0 ? plan.applied.join(', ') : 'nothing to change';
+    if (wanted !== undefined) log.notice(`configuration reloaded: ${applied}`);
+  } catch (error) {
+    log.error(`reload failed: ${reasonText(error)}`);
+  }
+  supervision.ready();
 }
 
 async function openControl(
   config: Config,
-  node: SyncNode,
+  role: Role,
   log: Log,
   ending: Ending,
 ): Promise<ControlServer | undefined> {
@@ -106,16 +205,14 @@ async function openControl(
   }
   let server: ControlServer | undefined;
   const counters = { requests: 0, unknown: 0, readFailed: 0, failed: 0, aborted: 0 };
-  const parts = {
-    node,
+  const around = {
     log,
-    mode: modeOf(config),
     control: () => server?.counters ?? counters,
     terminate: () => ending.order(),
   };
   server = await ControlServer.listen({
     path,
-    handler: (code, reply) => carryOut(parts, code, reply),
+    handler: (code, reply) => role.carryOut(around, code, reply),
     onError: (error, code) =>
       log.limited('error', 'control', `request ${code} failed: ${describe(error)}`),
   });
@@ -126,25 +223,10 @@ function describe(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-function modeOf(config: Config): Mode {
-  const { sync, stats } = config;
-  if (sync !== undefined) {
-    const replication = sync.mode.toLowerCase() as 'ftfw' | 'notrack' | 'alarm';
-    return { kind: 'sync', replication, expectations: sync.expectationSync !== false };
-  }
-  return stats !== undefined ? { kind: 'stats' } : { kind: 'idle' };
-}
-
 /** Checks the file against this machine; false when it cannot run. */
 function reportRuntimeFaults(config: Config, log: Log): boolean {
-  const interfaces = new Map<string, { index: number; mtu: number; up: boolean }>();
-  for (const { interface: name } of config.sync?.links ?? []) {
-    const info = name === undefined ? undefined : readInterface(name);
-    if (name === undefined || info === undefined) continue;
-    interfaces.set(name, { index: info.index, mtu: info.mtu, up: info.status !== 'DOWN' });
-  }
   let fit = true;
-  for (const diagnostic of checkRuntime(config, interfaces)) {
+  for (const diagnostic of runtimeFaults(config)) {
     const line = formatDiagnostic(diagnostic);
     if (isError(diagnostic)) {
       fit = false;
@@ -154,10 +236,6 @@ function reportRuntimeFaults(config: Config, log: Log): boolean {
     }
   }
   return fit;
-}
-
-function isError(diagnostic: Diagnostic): boolean {
-  return diagnostic.severity === 'error';
 }
 
 /** Real-time class for the data plane's thread. As the C daemon: RR 99 unless the file says other. */

@@ -5,18 +5,21 @@ import * as L from '../../assembly/layout.js';
 import type { DedicatedLink } from '../channel/link.js';
 import type { ControlCounters } from '../control/server.js';
 import type {
+  BypassCounters,
   CacheCounters,
   LinkCounters,
   NetworkCounters,
   QueueCounters,
   ResendElement,
   RuntimeCounters,
+  TableCounters,
 } from '../report/statistics.js';
+import type { FlowNode } from './flows.js';
 import type { SyncNode } from './node.js';
 
 const UNBOUNDED = 2147483647;
 
-export function cacheCounters(node: SyncNode, kind: number): CacheCounters {
+export function cacheCounters(node: FlowNode, kind: number): CacheCounters {
   const { arena } = node;
   const total = arena.sumTables(kind, L.TABLE_COUNT);
   return {
@@ -35,6 +38,22 @@ export function cacheCounters(node: SyncNode, kind: number): CacheCounters {
     destroyed: arena.sumTableCounters(kind, L.TABLE_DESTROYED),
     destroyFailed: 0,
     destroyNotFound: 0,
+  };
+}
+
+/** What `-s` says of the internal and the external cache, or of what is in their place. */
+export function tableCounters(node: SyncNode): TableCounters[] {
+  const internal = node.bypass ? bypassCounters(node) : cacheCounters(node, L.TABLE_INTERNAL);
+  const external = node.injector?.counters() ?? cacheCounters(node, L.TABLE_EXTERNAL);
+  return [internal, external];
+}
+
+function bypassCounters({ arena }: SyncNode): BypassCounters {
+  return {
+    kind: 'bypass',
+    created: arena.sumShards(L.SHARD_BYPASS_NEW),
+    updated: arena.sumShards(L.SHARD_BYPASS_UPDATED),
+    destroyed: arena.sumShards(L.SHARD_BYPASS_DESTROYED),
   };
 }
 
@@ -82,19 +101,34 @@ export function networkCounters({ arena }: SyncNode): NetworkCounters {
   };
 }
 
-export function runtimeCounters(node: SyncNode, control: ControlCounters): RuntimeCounters {
+export function runtimeCounters(node: FlowNode, control: ControlCounters): RuntimeCounters {
   const { arena, events, plane } = node;
   return {
-    uptime: Math.floor((performance.now() - node.started) / 1000),
+    ...idleCounters(node.started, control),
     eventsReceived: arena.sumShards(L.SHARD_EVENTS),
     eventsFiltered: arena.sumShards(L.SHARD_FILTERED),
     eventsUnknown: arena.sumShards(L.SHARD_EVENT_BAD) + BigInt(plane.unknownEvents),
     catchFailed: events.overruns + events.failures,
-    dumpUnknown: 0,
     overruns: events.overruns,
     flushes: node.counters.flushes,
     resyncs: node.counters.resyncs,
     bufferSize: events.bufferSize,
+  };
+}
+
+/** The runtime counters of a daemon that follows no flows. `started`: ms of the monotonic clock. */
+export function idleCounters(started: number, control: ControlCounters): RuntimeCounters {
+  return {
+    uptime: Math.floor((performance.now() - started) / 1000),
+    eventsReceived: 0,
+    eventsFiltered: 0,
+    eventsUnknown: 0,
+    catchFailed: 0,
+    dumpUnknown: 0,
+    overruns: 0,
+    flushes: 0,
+    resyncs: 0,
+    bufferSize: 0,
     childFailed: 0,
     childSegfault: 0,
     childTerminated: 0,
@@ -112,6 +146,7 @@ export function queueCounters({ arena, links }: SyncNode): QueueCounters[] {
     const shard = arena.shard(i);
     const length = arena.get(shard + L.SHARD_QUEUE_TAIL) - arena.get(shard + L.SHARD_QUEUE_HEAD);
     waiting += length < 0 ? length + arena.get(shard + L.SHARD_QUEUE_SIZE) : length;
+    waiting += arena.get(shard + L.SHARD_BYPASS_WAITING);
   }
   const queues: QueueCounters[] = [
     { name: 'txqueue', elements: waiting, maximum: UNBOUNDED, noSpace: 0 },

@@ -6,7 +6,7 @@
 // larger, and compare with the kernel's table later.
 
 import type { EventBatch } from '../cache/arena.js';
-import { FLOW_EVENTS, NetlinkSocket } from './netlink.js';
+import { EXPECT_EVENTS, FLOW_EVENTS, NetlinkSocket } from './netlink.js';
 import {
   EAGAIN,
   EINTR,
@@ -18,6 +18,7 @@ import {
   SO_RCVBUF,
   SOL_SOCKET,
   SystemCallError,
+  setSocketFilter,
 } from './syscalls.js';
 
 const NETLINK_BROADCAST_ERROR = 4;
@@ -28,11 +29,39 @@ export interface EventSocketOptions {
   bufferSize?: number | undefined;
   /** Largest buffer that growth may reach; 0: no growth. */
   bufferMax: number;
+  /** Events of expectations too. */
+  expectations?: boolean;
   /** The kernel keeps a DESTROY until it could be delivered, and reports no overrun. */
   reliable: boolean;
 }
 
-export class EventSocket {
+/** Where events come from: the event socket, or nowhere (PollSecs). */
+export interface EventSource {
+  readonly fd: number;
+  readonly bufferSize: number;
+  readonly overruns: number;
+  readonly failures: number;
+  receive(batch: EventBatch, most?: number): number;
+  grow(): number | undefined;
+  setBufferMax(bytes: number): void;
+  filterInKernel(program: Uint8Array<ArrayBuffer>): number;
+  close(): void;
+}
+
+/** With PollSecs: no socket, no event, no overrun; poll(2) ignores its descriptor. */
+export const NO_EVENTS: EventSource = {
+  fd: -1,
+  bufferSize: 0,
+  overruns: 0,
+  failures: 0,
+  receive: () => 0,
+  grow: () => undefined,
+  setBufferMax: () => undefined,
+  filterInKernel: () => 0,
+  close: () => undefined,
+};
+
+export class EventSocket implements EventSource {
   private readonly socket: NetlinkSocket;
   bufferSize: number;
   /** Times the kernel had to drop events. */
@@ -48,7 +77,8 @@ export class EventSocket {
     private readonly base: number,
     private readonly options: EventSocketOptions,
   ) {
-    this.socket = new NetlinkSocket("can't open the event socket", FLOW_EVENTS);
+    const groups = FLOW_EVENTS | (options.expectations === true ? EXPECT_EVENTS : 0);
+    this.socket = new NetlinkSocket("can't open the event socket", groups);
     const { bufferSize, bufferMax } = options;
     if (bufferSize !== undefined && bufferSize <= bufferMax) this.socket.receiveBuffer(bufferSize);
     this.bufferSize = getOption(this.socket.fd, SOL_SOCKET, SO_RCVBUF);
@@ -63,12 +93,12 @@ export class EventSocket {
   }
 
   /** Reads what is queued, up to one batch; returns the number of datagrams. Never blocks. */
-  receive(batch: EventBatch): number {
+  receive(batch: EventBatch, most = batch.count): number {
     for (;;) {
       const count = recvmmsg(
         this.socket.fd,
         this.base + batch.headers,
-        batch.count,
+        Math.min(most, batch.count),
         MSG_DONTWAIT,
         0,
       );
@@ -91,6 +121,16 @@ export class EventSocket {
     if (this.bufferSize * 2 > this.options.bufferMax) return undefined;
     this.bufferSize = this.socket.receiveBuffer(this.bufferSize * 2);
     return this.bufferSize;
+  }
+
+  /** Has the kernel drop events (socket-filter.ts); returns 0 or the errno of its refusal. */
+  filterInKernel(program: Uint8Array<ArrayBuffer>): number {
+    return setSocketFilter(this.socket.fd, program);
+  }
+
+  /** Sets NetlinkBufferSizeMaxGrowth. */
+  setBufferMax(bytes: number): void {
+    this.options.bufferMax = bytes;
   }
 
   close(): void {

@@ -8,6 +8,7 @@ import { constants as os } from 'node:os';
 import koffi from 'koffi';
 
 // bits/socket.h, asm-generic/socket.h
+export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
@@ -24,6 +25,8 @@ export const SO_KEEPALIVE = 9;
 export const SO_NO_CHECK = 11;
 export const SO_LINGER = 13;
 export const SO_BINDTODEVICE = 25;
+export const SO_ATTACH_FILTER = 26;
+export const SO_DETACH_FILTER = 27;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const MSG_DONTWAIT = 0x40;
@@ -56,6 +59,7 @@ const cGetOption = libc.func(
 );
 const cRecv = libc.func('intptr_t recv(int fd, uintptr_t buffer, size_t length, int flags)');
 const cSend = libc.func('intptr_t send(int fd, uintptr_t buffer, size_t length, int flags)');
+const cSendBytes = libc.func('intptr_t send(int fd, const void *buffer, size_t length, int flags)');
 const cRecvmmsg = libc.func(
   'int recvmmsg(int fd, uintptr_t headers, uint32_t count, int flags, uintptr_t timeout)',
 );
@@ -166,6 +170,21 @@ export function requireOption(
   if (reason !== 0) throw new SystemCallError('setsockopt', reason, what);
 }
 
+/**
+ * Attaches a classic BPF program (struct sock_filter[], in a buffer of its own); an empty one detaches.
+ * Returns 0 or the errno.
+ */
+export function setSocketFilter(fd: number, program: Uint8Array<ArrayBuffer>): number {
+  if (program.length === 0) {
+    const reason = setOption(fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
+    return reason === ENOENT ? 0 : reason;
+  }
+  const header = new DataView(new ArrayBuffer(16)); // struct sock_fprog: u16 length, pointer at 8
+  header.setUint16(0, program.length / 8, true);
+  header.setBigUint64(8, BigInt(koffi.address(program)), true);
+  return setOptionBytes(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(header.buffer));
+}
+
 export function getOption(fd: number, level: number, name: number): number {
   const word = new Int32Array(1);
   checked('getsockopt', cGetOption(fd, level, name, word, [4]));
@@ -196,6 +215,11 @@ export const recvmmsg: (
 ) => number = cRecvmmsg;
 export const sendmmsg: (fd: number, headers: number, count: number, flags: number) => number =
   cSendmmsg;
+
+/** Sends bytes of JavaScript's own memory; result or -1, without waiting and without SIGPIPE. */
+export function sendBytes(fd: number, bytes: Uint8Array): number {
+  return cSendBytes(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
 
 /** Waits on `count` struct pollfd at `fds` for up to `timeout` ms without blocking this thread. */
 export function pollAsync(fds: number, count: number, timeout: number): Promise<number> {

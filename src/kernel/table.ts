@@ -24,11 +24,12 @@ export interface TableParts {
 /**
  * Merges the kernel's flows into the internal cache; returns how many it listed. With `replicate`
  * the peers hear what is new or changed; with `purge`, flows that the kernel no longer has are
- * removed. Events may be applied meanwhile: the shards know which of the two is newer.
+ * removed (`unreported`: and Stats mode logs no line for them, as they have not ended). Events may
+ * be applied meanwhile: the shards know which of the two is newer.
  */
 export async function readKernelTable(
   parts: TableParts,
-  { replicate, purge }: { replicate: boolean; purge: boolean },
+  { replicate, purge }: { replicate: boolean; purge: boolean | 'unreported' },
 ): Promise<number> {
   const { arena, shards } = parts;
   const forAll = async (verb: VERB, ...args: number[]): Promise<number[]> => {
@@ -47,7 +48,8 @@ export async function readKernelTable(
       await mergeListed(parts, told);
       await parts.pause();
     }
-    const sweep = [purge ? 1 : 0, told, SWEEP_SLICE];
+    const purging = purge === 'unreported' ? L.PURGE_UNREPORTED : Number(purge);
+    const sweep = [purging, told, SWEEP_SLICE];
     for (;;) {
       const more = await forAll(VERB.dumpEnd, ...sweep);
       if (more.every((answer) => answer === 0)) break;
@@ -86,6 +88,36 @@ async function mergeListed(
   }
   await pause();
   await Promise.all(answers);
+}
+
+/**
+ * Calls `visit` with the kernel's flows that pass the filter, a datagram of the dump at a time; the
+ * wide Flow at the address it gets lasts until it returns. What it said is then written.
+ */
+export async function showKernelTable(
+  parts: TableParts,
+  visit: (flow: number) => string,
+  write: (chunk: string) => Promise<void>,
+): Promise<void> {
+  const { arena, core } = parts;
+  const flow = arena.scratch;
+  const kernel = new KernelDump(arena, parts.base, 'flows');
+  try {
+    for (let length = kernel.next(); length > 0; length = kernel.next()) {
+      const count = gatherDump(parts, length);
+      let lines = '';
+      for (let i = 0; i < count; i++) {
+        const message = arena.get(arena.dump.flows + i * 4);
+        if (core.decodeFlow(message, arena.get(message), flow) !== 0) continue;
+        if (core.filterPasses(arena.get(L.CONTROL_FILTER), flow, 0) === 0) continue;
+        lines += visit(flow);
+      }
+      if (lines !== '') await write(lines);
+      await parts.pause();
+    }
+  } finally {
+    kernel.close();
+  }
 }
 
 /** Deletes the kernel's flows that pass the filter, one by one. */

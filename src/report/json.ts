@@ -108,7 +108,8 @@ export function flowJson(flow: FlowReader, options: FlowJsonOptions = {}): strin
 
 /** A JSON object with values of these kinds. */
 export type Fields = { [name: string]: Value };
-type Value = string | number | bigint | undefined | readonly (string | number)[] | Fields;
+type Value = Scalar | undefined | readonly (Scalar | Fields)[] | Fields;
+type Scalar = string | number | bigint | boolean;
 
 /** A tuple as an object: the fields named above. */
 export function tupleObject(tuple: TupleReader): Fields {
@@ -171,7 +172,7 @@ function labelList(flow: FlowReader, map: LabelMap | undefined): (string | numbe
 }
 
 /** JSON.stringify cannot write bigint; this writes it with all digits. Drops undefined fields. */
-function jsonText(fields: Fields): string {
+export function jsonText(fields: Fields): string {
   const members: string[] = [];
   for (const [name, value] of Object.entries(fields)) {
     if (value !== undefined) members.push(`${JSON.stringify(name)}:${valueText(value)}`);
@@ -181,6 +182,7 @@ function jsonText(fields: Fields): string {
 
 function valueText(value: Exclude<Value, undefined>): string {
   if (typeof value === 'bigint') return `${value}`;
-  if (typeof value === 'object' && !Array.isArray(value)) return jsonText(value as Fields);
+  if (Array.isArray(value)) return `[${value.map(valueText).join(',')}]`;
+  if (typeof value === 'object') return jsonText(value as Fields);
   return JSON.stringify(value);
 }

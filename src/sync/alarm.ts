@@ -40,15 +40,20 @@ export interface AlarmTimes {
 export class Alarm {
   private readonly walks: Walk[] = [];
   private last: number;
+  private lastExpectRefresh: number;
+  private lastExpectExpiry: number;
 
   /** `now` in ms, here and in tick(). */
   constructor(
     private readonly arena: Arena,
-    shards: Shards,
-    { refreshTime, cacheTimeout }: AlarmTimes,
+    private readonly shards: Shards,
+    private readonly times: AlarmTimes,
     now: number,
   ) {
+    const { refreshTime, cacheTimeout } = times;
     this.last = now;
+    this.lastExpectRefresh = now;
+    this.lastExpectExpiry = now;
     for (let shard = 0; shard < shards.count; shard++) {
       const start = { shard, next: 0, fraction: 0, busy: false };
       this.walks.push({
@@ -72,12 +77,26 @@ export class Alarm {
     if (elapsed < STEP) return;
     this.last = now;
     for (const walk of this.walks) this.walkOn(walk, elapsed);
+    if (this.arena.limits.expectations !== undefined) this.walkExpectations(now);
+  }
+
+  /** Expectations are few: all of them in one step. */
+  private walkExpectations(now: number): void {
+    const { shards } = this;
+    const { refreshTime, cacheTimeout } = this.times;
+    const refresh = now - this.lastExpectRefresh >= Math.max(1, refreshTime) * 1000 * MARGIN;
+    const expire = now - this.lastExpectExpiry >= 1000;
+    if (refresh) this.lastExpectRefresh = now;
+    if (expire) this.lastExpectExpiry = now;
+    for (let shard = 0; shard < shards.count; shard++) {
+      if (refresh) shards.post(shard, VERB.expectRefresh);
+      if (expire) shards.post(shard, VERB.expectExpire, cacheTimeout);
+    }
   }
 
   private walkOn(walk: Walk, elapsed: number): void {
     const used = this.arena.get(this.arena.table(walk.shard, walk.kind) + L.TABLE_USED);
-    // A stop of the whole process must not become a burst: one lap at most.
-    const due = walk.fraction + used * Math.min(1, elapsed / walk.lap);
+    const due = walk.fraction + (used * elapsed) / walk.lap; // a step ends at the table's end
     if (walk.busy || due < 1) {
       walk.fraction = Math.min(due, used);
       return;

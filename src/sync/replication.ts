@@ -45,6 +45,8 @@ export interface ReplicationOptions {
   onResyncRequest: () => void;
   /** The peer (re)started. */
   onPeerStart: () => void;
+  /** Carries out the flow messages listed, before their slots are used again. Left out: cached. */
+  inject?: ((list: number, count: number) => void) | undefined;
   /** Messages of what was just received were accepted: the peer is alive and heard. */
   onHeard?: (now: number) => void;
 }
@@ -120,16 +122,22 @@ export class Replication {
     return count;
   }
 
-  /** Hands the listed flow messages to their shards. */
+  /** Hands the listed messages to their shards. */
   private deliver(): void {
+    this.deliverFlows();
+    this.deliverExpectations();
+  }
+
+  private deliverFlows(): void {
     const { arena, core, shards } = this;
     const count = arena.get(arena.receiver + L.RECEIVER_FLOW_COUNT);
     arena.set(arena.receiver + L.RECEIVER_FLOW_COUNT, 0);
-    arena.set(arena.receiver + L.RECEIVER_EXPECT_COUNT, 0);
     if (count === 0) return;
     const list = arena.get(arena.receiver + L.RECEIVER_FLOWS);
+    const verb = this.options.inject === undefined ? VERB.messages : VERB.injected;
+    this.options.inject?.(list, count);
     if (shards.immediate) {
-      shards.post(0, VERB.messages, list, count, 0);
+      shards.post(0, verb, list, count, 0);
       return;
     }
     this.awaitMessages();
@@ -139,7 +147,30 @@ export class Replication {
     for (let shard = 0; shard < shards.count; shard++) {
       const part = arena.get(counts + shard * 4);
       if (part === 0) continue;
-      shards.post(shard, VERB.messages, arena.messageLists + shard * L.LIST_MAX * 4, part, 0);
+      shards.post(shard, verb, arena.messageLists + shard * L.LIST_MAX * 4, part, 0);
+      this.messagePositions[shard] = shards.position(shard);
+    }
+  }
+
+  /** Without ExpectationSync there is no place for them: accepted, and that is all. */
+  private deliverExpectations(): void {
+    const { arena, core, shards } = this;
+    const count = arena.get(arena.receiver + L.RECEIVER_EXPECT_COUNT);
+    arena.set(arena.receiver + L.RECEIVER_EXPECT_COUNT, 0);
+    if (count === 0 || arena.limits.expectations === undefined) return;
+    const list = arena.get(arena.receiver + L.RECEIVER_EXPECTS);
+    if (shards.immediate) {
+      shards.post(0, VERB.expectMessages, list, count);
+      return;
+    }
+    this.awaitMessages();
+    const { messageLists, messageCounts: counts } = arena;
+    arena.bytes.fill(0, counts, counts + shards.count * 4);
+    core.routeExpects(list, count, shards.count, messageLists, counts, arena.scratch, 1);
+    for (let shard = 0; shard < shards.count; shard++) {
+      const part = arena.get(counts + shard * 4);
+      if (part === 0) continue;
+      shards.post(shard, VERB.expectMessages, messageLists + shard * L.LIST_MAX * 4, part);
       this.messagePositions[shard] = shards.position(shard);
     }
   }

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { withPair } from '../../lab/pair.js';
 import { waitReplicated } from '../../lab/replication.js';
 import { loadFlows } from '../../lab/traffic.js';
-import { waitFor } from '../../lab/wait.js';
+import { sleep, waitFor } from '../../lab/wait.js';
 import { describePairings } from './matrix.js';
 
 const FLOWS = 200;
@@ -43,7 +43,7 @@ table inet deaf {
         ns.nft('delete table inet deaf');
         await waitReplicated(active, backup, FLOWS);
         // Repeated before it expires, time and again.
-        await new Promise((resolve) => setTimeout(resolve, 10_000));
+        await sleep(10_000);
         expect((await backup.caches()).external.active).toBe(FLOWS);
         await active.kill();
         await waitFor(async () => (await backup.caches()).external.active === 0, {

@@ -8,14 +8,22 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { Daemon, OURS, type Program, SYNC_PORT, tcpLink } from '../../lab/daemon.js';
+import {
+  Daemon,
+  multicastLink,
+  OURS,
+  type Program,
+  SYNC_PORT,
+  tcpLink,
+  udpLink,
+} from '../../lab/daemon.js';
 import { Run, veth } from '../../lab/namespace.js';
 import { type Pair, type PairOptions, type Programs, withPair } from '../../lab/pair.js';
 import { waitReplicated } from '../../lab/replication.js';
 import { missingRoot } from '../../lab/require.js';
 import { type Firewall, Topology } from '../../lab/topology.js';
 import { loadFlows } from '../../lab/traffic.js';
-import { waitFor } from '../../lab/wait.js';
+import { sleep, waitFor } from '../../lab/wait.js';
 import { describePairings } from './matrix.js';
 
 const BATCH = 40;
@@ -233,6 +241,37 @@ describe.skipIf(missingRoot() !== undefined)('ours -> ours', () => {
   test.each(named(['TCP', 'Multicast']))('%s, and is mended', async (_, kind, fault) => {
     await failOver(oursOnly, kind, fault);
   });
+
+  const remade: [string, PairOptions][] = [
+    ['UDP', {}],
+    ['UDP over IPv6', { link: (node, peer) => udpLink(node, peer, 6) }],
+    ['multicast', { link: (node) => multicastLink(node) }],
+    ['TCP', { link: (node, peer) => tcpLink(node, peer) }],
+  ];
+  test.each(remade)(
+    '%s goes on when its interface was removed and made anew',
+    async (_, options) => {
+      await withPair(
+        oursOnly,
+        async (pair) => {
+          const { active, backup, topology } = pair;
+          const { fw1, fw2 } = topology;
+          await createFlows(pair, 1);
+          await waitReplicated(active, backup, BATCH);
+          fw1.ns.ip('link del sync'); // both ends go
+          await createFlows(pair, 2);
+          veth(fw1.ns, 'sync', fw2.ns, 'sync');
+          await sleep(300); // the interface is there before its addresses are
+          for (const { ns, sync } of [fw1, fw2]) {
+            ns.ip(`addr add ${sync.v4}/24 dev sync`, `addr add ${sync.v6}/64 dev sync nodad`);
+          }
+          await createFlows(pair, 3);
+          await waitReplicated(active, backup, 3 * BATCH);
+        },
+        options,
+      );
+    },
+  );
 
   test('TCP runs over link-local addresses, with the scope of the interface', async () => {
     const address = (fw: Firewall): string => `fe80::7:${fw.name.at(-1)}`;

@@ -31,7 +31,7 @@ const FLAGS = { new: 0x600, update: 0, destroy: 0, dump: 2 };
 
 const NESTED = 0x8000;
 
-function attribute(type: number, payload: Uint8Array): Uint8Array {
+export function attribute(type: number, payload: Uint8Array): Uint8Array {
   const out = new Uint8Array((4 + payload.length + 3) & ~3);
   const view = new DataView(out.buffer);
   view.setUint16(0, 4 + payload.length, true);
@@ -40,11 +40,11 @@ function attribute(type: number, payload: Uint8Array): Uint8Array {
   return out;
 }
 
-function nest(type: number, ...members: Uint8Array[]): Uint8Array {
+export function nest(type: number, ...members: Uint8Array[]): Uint8Array {
   return attribute(type | NESTED, Buffer.concat(members));
 }
 
-function be32(type: number, value: number): Uint8Array {
+export function be32(type: number, value: number): Uint8Array {
   const payload = Buffer.alloc(4);
   payload.writeUInt32BE(value >>> 0);
   return attribute(type, payload);
@@ -78,7 +78,7 @@ interface Ends {
   dport: number;
 }
 
-function tuple(type: number, l4: number, ends: Ends): Uint8Array {
+export function tuple(type: number, l4: number, ends: Ends): Uint8Array {
   const v6 = ends.src.length === 16;
   const ip = nest(1, attribute(v6 ? 3 : 1, ends.src), attribute(v6 ? 4 : 2, ends.dst));
   const members = [attribute(1, Uint8Array.of(l4))];

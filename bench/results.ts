@@ -1,0 +1,33 @@
+// The file that --json writes, and that --compare and the report read.
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import type { Figure } from './figures.js';
+import type { Machine } from './machine.js';
+import { UsageError } from './options.js';
+
+export interface Results {
+  format: 1;
+  machine: Machine;
+  quick: boolean;
+  /** How long the run took. */
+  seconds: number;
+  figures: Figure[];
+}
+
+export function writeResults(path: string, results: Results): void {
+  writeFileSync(path, `${JSON.stringify(results, undefined, 2)}\n`);
+}
+
+/** Reads the file of an earlier run. Throws UsageError when it is something else. */
+export function readResults(path: string): Results {
+  let results: Partial<Results>;
+  try {
+    results = JSON.parse(readFileSync(path, 'utf8')) as Partial<Results>;
+  } catch (error) {
+    throw new UsageError(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  if (results?.format !== 1 || !Array.isArray(results.figures) || results.machine === undefined) {
+    throw new UsageError(`${path} is no result of this bench`);
+  }
+  return results as Results;
+}

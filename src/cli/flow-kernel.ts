@@ -1,0 +1,46 @@
+// The kernel (kernel.ts) with the module's decoder and line writer on the same memory: for commands
+// that read flows. Those that only ask (-C, -I, -F) do without and start faster.
+
+import { type Core, compileModule, instantiate } from '../cache/wasm.js';
+import { ExpectReader, FlowReader } from '../report/reader.js';
+import { Kernel } from './kernel.js';
+import { writeWords } from './words.js';
+
+/** Where the wide forms lie, in the scratch area of kernel.ts. */
+export const FLOW = 1024;
+export const EXPECT = 2048;
+const WORDS = 4096;
+
+/** The line writer of assembly/text.ts beside the rest of the module. */
+export interface TextCore extends Core {
+  flowLine(
+    flow: number,
+    out: number,
+    room: number,
+    words: number,
+    options: number,
+    now: number,
+  ): number;
+}
+
+export class FlowKernel extends Kernel {
+  readonly core: TextCore;
+  /** Address of the words of the line writer. */
+  readonly words = WORDS;
+
+  constructor(pages?: number) {
+    super(pages);
+    this.core = instantiate(compileModule(), this.memory) as TextCore;
+    writeWords(this.bytes, WORDS);
+  }
+
+  /** A window on the flow at FLOW. */
+  flow(): FlowReader {
+    return new FlowReader(this.view, FLOW);
+  }
+
+  /** A window on the expectation at EXPECT. */
+  expect(): ExpectReader {
+    return new ExpectReader(this.view, EXPECT);
+  }
+}

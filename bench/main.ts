@@ -37,7 +37,7 @@ const TRIALS: readonly { experiment: Experiment; parts: readonly PartName[] }[] 
 ];
 
 async function main(options: Options): Promise<void> {
-  const { parts, quick } = options;
+  const { parts, quick, named } = options;
   const onlyMicro = [...parts].every((part) => part === 'codec' || part === 'table');
   if (!onlyMicro) {
     requireRoot();
@@ -57,7 +57,7 @@ async function main(options: Options): Promise<void> {
     process.stderr.write(`${what} failed: ${reason}\n`);
     process.exitCode = 1;
   };
-  await runAll(parts, { quick, collector, progress, fail });
+  await runAll(parts, { quick, named, collector, progress, fail });
   const figures = collector
     .figures()
     .filter(({ part }) => parts.has(part as PartName))

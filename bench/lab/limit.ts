@@ -4,6 +4,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 
+const ENDS = ['exit', 'SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const FILE = '/proc/sys/net/netfilter/nf_conntrack_max';
 
 /** Runs `body` with room for `wanted` flows if possible; it is told how many there is room for. */
@@ -14,12 +15,14 @@ export async function withKernelLimit<T>(
   const before = read();
   if (before >= wanted) return body(before);
   const restore = (): void => write(before);
-  process.once('exit', restore);
+  // The lab's own handlers end the process on a signal, without an exit event. Once: a handler that
+  // stayed would keep the signal from ending it.
+  for (const event of ENDS) process.once(event, restore);
   try {
     write(wanted);
     return await body(read());
   } finally {
-    process.off('exit', restore);
+    for (const event of ENDS) process.off(event, restore);
     restore();
   }
 }

@@ -24,10 +24,10 @@ const FILL_RATE = 80_000;
 /** Bytes of free memory that 4 million flows need: two kernel tables and the C daemons' caches. */
 const LARGEST_NEEDS = 12 * 2 ** 30;
 
-export const memory: Part = ({ quick, collector, progress }) =>
+export const memory: Part = ({ quick, named, collector, progress }) =>
   withKernelLimit(LARGEST + 100_000, async (limit) => {
     const sizes = (quick ? QUICK_SIZES : SIZES).filter(
-      (size) => size <= limit && (size < LARGEST || freemem() > LARGEST_NEEDS),
+      (size) => size <= limit && (size < LARGEST || (named && freemem() > LARGEST_NEEDS)),
     );
     for (const who of CONTESTANTS) {
       const side = who === 'ours' ? 'ours' : 'rival';

@@ -21,6 +21,7 @@ const FLOWS = PAGE; // wide flows, one a message
 const EVENTS = FLOWS + BATCH * 512;
 const MESSAGES = EVENTS + BATCH * SLOT;
 const PAGES = 32;
+const WARM_UP = 200; // ms
 const SEED = 0x9747b28c;
 
 type Export = (...args: number[]) => number;
@@ -46,9 +47,9 @@ export const codec: Part = ({ quick, collector, progress }) => {
   }
 };
 
-/** Samples of one operation, as nanoseconds a message. The first half second warms up. */
+/** Samples of one operation, as nanoseconds a message, after a warm-up. */
 function nanoseconds(name: string, run: () => void, seconds: number): number[] {
-  const end = performance.now() + 300;
+  const end = performance.now() + WARM_UP;
   while (performance.now() < end) run();
   const bench = new Benchmark(name, run, { maxTime: seconds, minSamples: 5 });
   bench.run({ async: false });

@@ -21,6 +21,8 @@ interface Slot {
   offsets: number[];
   /** A slot before it that must hold the same value, or -1. */
   tied: number;
+  /** A slot before it that must hold another value, or -1. */
+  apart: number;
 }
 
 /** Options whose values vary, with the bytes of the value. Addresses are told by their form. */
@@ -109,10 +111,17 @@ export class Template {
     if (slot.kind === 'number') stop = readNumber(text, at, end, values, to, slot.width);
     else if (slot.kind === 'ipv4') stop = readIpv4(text, at, end, values, to);
     else stop = readIpv6(text, at, end, values, to);
-    if (stop < 0 || slot.tied < 0) return stop;
-    const other = slot.tied * VALUE_SIZE;
-    for (let k = 0; k < slot.width; k++) if (values[to + k] !== values[other + k]) return -1;
-    return stop;
+    if (stop < 0) return stop;
+    if (slot.tied >= 0 && !this.equal(slot.tied, i, slot.width)) return -1;
+    return slot.apart >= 0 && this.equal(slot.apart, i, slot.width) ? -1 : stop;
+  }
+
+  private equal(one: number, other: number, width: number): boolean {
+    const { values } = this;
+    for (let k = 0; k < width; k++) {
+      if (values[one * VALUE_SIZE + k] !== values[other * VALUE_SIZE + k]) return false;
+    }
+    return true;
   }
 }
 
@@ -284,20 +293,22 @@ function takeApart(line: string): Parts {
 function slotOf(option: string, word: string): Slot | undefined {
   const width = WIDTHS.get(option);
   if (width !== undefined && PLAIN_NUMBER.test(word)) {
-    return { kind: 'number', width, offsets: [], tied: -1 };
+    return { kind: 'number', width, offsets: [], tied: -1, apart: -1 };
   }
   if (!ADDRESSES.has(option)) return undefined;
-  if (PLAIN_IPV4.test(word)) return { kind: 'ipv4', width: 4, offsets: [], tied: -1 };
-  return PLAIN_IPV6.test(word) ? { kind: 'ipv6', width: 16, offsets: [], tied: -1 } : undefined;
+  if (PLAIN_IPV4.test(word)) return { kind: 'ipv4', width: 4, offsets: [], tied: -1, apart: -1 };
+  return PLAIN_IPV6.test(word)
+    ? { kind: 'ipv6', width: 16, offsets: [], tied: -1, apart: -1 }
+    : undefined;
 }
 
-/** Ports that are equal here must be equal in every line that fits. */
+/** Ports that are equal here must be equal in every line that fits, and the other way round. */
 function tie(slots: readonly Slot[], names: readonly string[], texts: readonly string[]): void {
   for (const [one, other] of TIES) {
     const i = names.indexOf(one);
     const k = names.indexOf(other);
-    if (i < 0 || k < 0 || texts[i] !== texts[k]) continue;
-    slots[Math.max(i, k)]!.tied = Math.min(i, k);
+    if (i < 0 || k < 0) continue;
+    slots[Math.max(i, k)]![texts[i] === texts[k] ? 'tied' : 'apart'] = Math.min(i, k);
   }
 }
 

@@ -132,16 +132,11 @@ function putProtocol(message: MessageWriter, tuple: Tuple): void {
   const { protocol, sport, dport, icmpId, icmpType, icmpCode } = tuple;
   message.u8(CTA_PROTO_NUM, protocol);
   if (protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6) {
+    // All three, whether given or not: a ping without an id is one with id 0.
     const v6 = protocol === IPPROTO_ICMPV6;
-    if (icmpCode !== undefined) {
-      message.u8(v6 ? CTA_PROTO_ICMPV6_CODE : CTA_PROTO_ICMP_CODE, icmpCode);
-    }
-    if (icmpType !== undefined) {
-      message.u8(v6 ? CTA_PROTO_ICMPV6_TYPE : CTA_PROTO_ICMP_TYPE, icmpType);
-    }
-    if (icmpId !== undefined) {
-      message.u16(v6 ? CTA_PROTO_ICMPV6_ID : CTA_PROTO_ICMP_ID, icmpId);
-    }
+    message.u8(v6 ? CTA_PROTO_ICMPV6_CODE : CTA_PROTO_ICMP_CODE, icmpCode ?? 0);
+    message.u8(v6 ? CTA_PROTO_ICMPV6_TYPE : CTA_PROTO_ICMP_TYPE, icmpType ?? 0);
+    message.u16(v6 ? CTA_PROTO_ICMPV6_ID : CTA_PROTO_ICMP_ID, icmpId ?? 0);
     return;
   }
   if (sport !== undefined) message.u16(CTA_PROTO_SRC_PORT, sport);

@@ -123,10 +123,11 @@ export class StatsCollector extends FlowNode {
   private logFlow(slot: number, now: bigint, time: string): void {
     const flow = this.reader.at(slot);
     if (this.stats.logFormat === 'json') {
-      const text = flowJson(this.stamped(slot, now), { event: 'destroy' });
+      const text = flowJson(this.stamped(slot, now), { event: 'destroy', timeout: false });
       this.flowLog.add(text, text);
     } else {
-      const text = flowText(flow);
+      // A flow that was deleted early still has a timeout; of a flow that ended it says nothing.
+      const text = flowText(flow, { timeout: false });
       this.flowLog.add(`${time}\t${text}`, text);
     }
   }

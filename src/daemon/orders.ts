@@ -93,17 +93,9 @@ function generalCounters(node: SyncNode): GeneralCounters {
 export async function dump(node: FlowNode, code: number, reply: Reply): Promise<boolean> {
   const write = (chunk: string): Promise<void> => reply.write(chunk);
   const plain = (kind: number): Promise<void> =>
-    node.forEachFlow(
-      kind,
-      (flow, shown) => `${flowText(flow, shown)}\n`,
-      write,
-    );
+    node.forEachFlow(kind, (flow, shown) => `${flowText(flow, shown)}\n`, write);
   const json = (kind: number): Promise<void> =>
-    node.forEachFlow(
-      kind,
-      (flow, shown) => `${flowJson(flow, shown)}\n`,
-      write,
-    );
+    node.forEachFlow(kind, (flow, shown) => `${flowJson(flow, shown)}\n`, write);
   const xml = (kind: number): Promise<void> =>
     node.forEachFlow(kind, (flow) => `${flowXml(flow)}\n`, write);
   switch (code) {

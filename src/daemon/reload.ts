@@ -4,7 +4,7 @@
 
 import type { Config } from '../config/index.js';
 
-/** Fields that take effect at once. `filter`: see filterWaits(). */
+/** Fields that take effect at once. */
 const AT_ONCE = {
   general: [
     'logFile',
@@ -52,6 +52,8 @@ export function planReload(running: Config, wanted: Config): ReloadPlan {
     else Object.assign(config, { [section]: merge(section, before, after, plan) });
   }
   if (!same(running.helper, wanted.helper)) plan.waiting.push('section Helper');
+  plan.applied.sort();
+  plan.waiting.sort();
   return plan;
 }
 
@@ -63,7 +65,7 @@ function merge(section: Section, before: object, after: object, plan: ReloadPlan
     if (SILENT.has(field) || same(old[field], next[field])) continue;
     const name = `${title(section)} ${NAMES[field] ?? title(field)}`;
     const atOnce = (AT_ONCE[section] as readonly string[]).includes(field);
-    if (!atOnce || (field === 'filter' && filterWaits(old[field], next[field]))) {
+    if (!atOnce) {
       plan.waiting.push(name);
       continue;
     }
@@ -72,13 +74,6 @@ function merge(section: Section, before: object, after: object, plan: ReloadPlan
     else merged[field] = next[field];
   }
   return merged;
-}
-
-/** A filter inside the kernel belongs to the event socket, which is opened once. */
-function filterWaits(...filters: unknown[]): boolean {
-  return filters.some(
-    (filter) => (filter as { from?: string } | undefined)?.from === 'Kernelspace',
-  );
 }
 
 /** Equal but for the places in the file. */

@@ -127,7 +127,10 @@ async function serve(running: Running): Promise<number> {
     if (order === 'end') ending.order();
     else void reloads.run(() => reload(running, supervision));
   });
+  // Without flows and without a control socket nothing else would keep the process.
+  const alive = setInterval(() => undefined, 60_000);
   const fault = await ending.reached;
+  clearInterval(alive);
   if (fault !== undefined) log.error(fault);
   await control?.close();
   await role.node?.stop();

@@ -36,6 +36,9 @@ export function unixAddress(name: string): Uint8Array | undefined {
 
 /** The service manager's ear. Make it once; it holds one descriptor. */
 export class ServiceManager {
+  /** The last notice was lost: said once, not for each. */
+  private deaf = false;
+
   private constructor(
     private readonly fd: number,
     private readonly onError: (reason: string) => void,
@@ -68,7 +71,10 @@ export class ServiceManager {
 
   /** Sends assignments (`READY=1`, ...) in one datagram. */
   notify(...assignments: string[]): void {
-    if (sendBytes(this.fd, Buffer.from(assignments.join('\n'))) < 0) {
+    if (sendBytes(this.fd, Buffer.from(assignments.join('\n'))) >= 0) {
+      this.deaf = false;
+    } else if (!this.deaf) {
+      this.deaf = true;
       this.onError(`can't notify the service manager: ${errorText(errno())}`);
     }
   }

@@ -4,6 +4,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { REQUEST } from '../../lab/daemon.js';
 import { withPair } from '../../lab/pair.js';
 import { waitReplicated } from '../../lab/replication.js';
 import { loadFlows } from '../../lab/traffic.js';
@@ -42,6 +43,8 @@ table inet deaf {
         expect((await backup.caches()).external.active).toBe(0);
         ns.nft('delete table inet deaf');
         await waitReplicated(active, backup, FLOWS);
+        const [line = ''] = (await backup.request(REQUEST.external)).split('\n');
+        expect(Number(/ \[expires in (\d+)s\] /.exec(line)?.[1])).toBeLessThanOrEqual(8);
         // Repeated before it expires, time and again.
         await sleep(10_000);
         expect((await backup.caches()).external.active).toBe(FLOWS);

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { type Daemon, OURS } from '../../lab/daemon.js';
 import { openData, startFtp } from '../../lab/ftp.js';
 import type { Netns } from '../../lab/namespace.js';
-import { type Pair, withPair } from '../../lab/pair.js';
+import { type Pair, type PairOptions, withPair } from '../../lab/pair.js';
 import { GATEWAY, SERVER } from '../../lab/topology.js';
 import { startServer } from '../../lab/traffic.js';
 import { waitFor } from '../../lab/wait.js';
@@ -168,6 +168,25 @@ describeLab('with both daemons ours', () => {
         expect((await expectations(backup, EXPECT.external)).join()).toContain(wanted);
       },
       { sync: SYNC },
+    );
+  });
+
+  const modes: [string, PairOptions][] = [
+    ['without an internal cache', { mode: 'Mode NOTRACK {\n DisableInternalCache on\n }' }],
+    ['without an external cache', { mode: 'Mode NOTRACK {\n DisableExternalCache on\n }' }],
+    ['in ALARM mode', { mode: 'Mode ALARM {\n RefreshTime 3\n CacheTimeout 8\n }' }],
+    ['when the kernel is polled', { general: 'PollSecs 1' }],
+  ];
+
+  test.each(modes)('the announced data connection opens %s', async (_name, options) => {
+    await withPair(
+      both,
+      async (pair) => {
+        const announced = await announce(pair);
+        await takeOver(pair, 'ct', 'expect');
+        expect(await openData(pair.topology.server, announced)).toBe('open');
+      },
+      { sync: SYNC, ...options },
     );
   });
 

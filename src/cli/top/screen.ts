@@ -38,10 +38,10 @@ export function picture(
 ): string[] {
   const paint = (text: string, how: string) => (color ? `${how}${text}${PLAIN}` : text);
   const lines = [
-    paint(fit(summary(look, mood), columns), BOLD),
-    fit(note(look, mood), columns),
-    paint(fit(row(HEADS[mood.view], heads(mood), columns), columns), REVERSE),
-    ...look.rows.map((each) => fit(row(each.title, cells(each, mood), columns), columns)),
+    paint(cut(summary(look, mood), columns), BOLD),
+    cut(note(look, mood), columns),
+    paint(cut(row(HEADS[mood.view], heads(mood), columns), columns), REVERSE),
+    ...look.rows.map((each) => cut(row(each.title, cells(each, mood), columns), columns)),
   ];
   return lines.slice(0, rows);
 }
@@ -76,10 +76,10 @@ function cells(each: Row, mood: Mood): string[] {
 function row(title: string, numbers: readonly string[], columns: number): string {
   const right = numbers.map((text) => text.padStart(NUMBER)).join('');
   const room = Math.max(8, columns - right.length);
-  return fit(title, room).padEnd(room) + right;
+  return cut(title, room).padEnd(room) + right;
 }
 
-function fit(text: string, columns: number): string {
+function cut(text: string, columns: number): string {
   return text.length <= columns ? text : text.slice(0, columns);
 }
 

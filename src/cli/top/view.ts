@@ -88,8 +88,9 @@ export class Looking {
     const bytes = counters(flow, 'bytes');
     const { id } = flow;
     const old = this.before.get(id);
+    // Ids are hashes: two flows may share one, which must not count twice.
+    if (old !== undefined && !this.after.has(id)) this.matched++;
     this.after.set(id, bytes);
-    if (old !== undefined) this.matched++;
     if (bytes > 0) this.counted = true;
     // A flow that is new since the last look has sent all its bytes since then.
     const rate = this.first ? 0 : Math.max(0, bytes - (old ?? 0)) / this.seconds;
@@ -134,7 +135,7 @@ export class Looking {
       flows,
       counted,
       rate,
-      added: first ? 0 : flows - matched,
+      added: first ? 0 : this.after.size - matched,
       gone: first ? 0 : before.size - matched,
     };
   }

@@ -353,6 +353,18 @@ describe('Sync', () => {
     expect(sync!.disableExternalCache).toBe(true);
   });
 
+  test('DisableExternalCache goes with every mode', () => {
+    for (const mode of ['FTFW', 'ALARM', 'NOTRACK']) {
+      const { sync } = accepted(`Sync { Mode ${mode} { DisableExternalCache on } }`);
+      expect(sync).toMatchObject({ mode, disableExternalCache: true });
+    }
+  });
+
+  test('DisableInternalCache gives way to PollSecs, which needs the cache', () => {
+    const text = 'Sync { Mode NOTRACK { DisableInternalCache on } } General { PollSecs 5 }';
+    expect(accepted(text).sync).toMatchObject({ disableInternalCache: false });
+  });
+
   test('DisableInternalCache of an overruled NOTRACK is void', () => {
     const text = 'Sync { Mode NOTRACK { DisableInternalCache on } Mode FTFW { } }';
     expect(accepted(text).sync).toMatchObject({ mode: 'FTFW', disableInternalCache: false });

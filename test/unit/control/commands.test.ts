@@ -210,7 +210,10 @@ describe('long options are ours', () => {
   it.each<[string, unknown]>([
     ['--help', 'help'],
     ['--version', 'version'],
-    ['--check', '--check is not implemented in this version'],
+    ['--check', 'check'],
+    ['--check -C file', 'check'],
+    ['--check -s', 'Invalid parameters'],
+    ['-d --check', 'Invalid parameters'],
     ['--promote', 0x100],
     ['--demote', 0x101],
     ['--promote -o json', 0x300],

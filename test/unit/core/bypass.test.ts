@@ -135,4 +135,4 @@ test('messages come out as they went in, however the ring turns', () => {
     }),
     { numRuns: 100 },
   );
-});
+}, 60_000);

@@ -201,7 +201,7 @@ test('any order of messages of any flows ends as if they had come one by one', (
     }),
     { numRuns: 150 },
   );
-});
+}, 60_000);
 
 describe('a copy of a peer’s flow', () => {
   const event = (kind: 'new' | 'update' | 'destroy', flow: KernelFlow) =>

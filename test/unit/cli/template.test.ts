@@ -1,0 +1,136 @@
+// A template must make of a line exactly what the parser makes of it, or not fit.
+
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { encodeCreate } from '../../../src/cli/encode.js';
+import { splitWords } from '../../../src/cli/lines.js';
+import { MESSAGE_MAX, MessageWriter } from '../../../src/cli/message.js';
+import { parseCommandLine } from '../../../src/cli/parse.js';
+import { makeTemplate } from '../../../src/cli/template.js';
+
+const bytes = new Uint8Array(MESSAGE_MAX);
+const writer = new MessageWriter(bytes, new DataView(bytes.buffer));
+
+function encode(line: string): Uint8Array | undefined {
+  try {
+    const request = parseCommandLine(splitWords(line), { warn: () => {} });
+    return bytes.slice(0, encodeCreate(writer, 0, request, true, false, 0));
+  } catch {
+    return undefined;
+  }
+}
+
+function templateOf(line: string) {
+  return makeTemplate(line, encode(line)!, encode);
+}
+
+/** The request that a template of `first` makes of `line`; undefined if it does not fit. */
+function applied(first: string, line: string): Uint8Array | undefined {
+  const template = templateOf(first);
+  const text = new TextEncoder().encode(line);
+  if (!template?.fits(text, 0, text.length)) return undefined;
+  const out = new Uint8Array(template.length);
+  template.write(out, 0);
+  return out;
+}
+
+const octet = fc.nat(255);
+const ipv4 = fc.tuple(octet, octet, octet, octet).map((parts) => parts.join('.'));
+const ipv6 = fc.ipV6().map((text) => text.toLowerCase());
+const port = fc.nat(65535);
+
+interface Flow {
+  t: number;
+  s: string;
+  d: string;
+  r: string;
+  q: string;
+  ports: number[];
+  mark: number;
+}
+
+function flows(address: fc.Arbitrary<string>): fc.Arbitrary<Flow> {
+  return fc.record({
+    t: fc.nat(0xffffffff),
+    s: address,
+    d: address,
+    r: address,
+    q: address,
+    ports: fc.array(port, { minLength: 4, maxLength: 4 }),
+    mark: fc.nat(0xffffffff),
+  });
+}
+
+const SHAPES: Record<string, (flow: Flow) => string> = {
+  plain: ({ t, s, d, r, q, ports: [a, b, c, e] }) =>
+    `-A -t ${t} -u SEEN_REPLY,ASSURED -s ${s} -d ${d} -r ${r} -q ${q} -p tcp --sport ${a} ` +
+    `--dport ${b} --reply-port-src ${c} --reply-port-dst ${e} --state ESTABLISHED`,
+  translated: ({ t, s, d, r, q, ports: [a, b, c, e] }) =>
+    `-A -t ${t} -u UNSET -s ${s} -d ${d} -g ${r} -n ${q} -p udp --sport ${a} ` +
+    `--dport ${b} --reply-port-src ${c} --reply-port-dst ${e}`,
+  'source translated, ports kept': ({ t, s, d, r, q, ports: [a, b] }) =>
+    `-A -t ${t} -u UNSET -s ${s} -d ${d} -r ${r} -n ${q} -p udp --sport ${a} ` +
+    `--dport ${b} --reply-port-src ${b} --reply-port-dst ${a}`,
+  'in a zone, by the reply': ({ t, r, q, ports: [a, b, c], mark }) =>
+    `-I -t ${t} -w ${c} -m ${mark} -r ${r} -q ${q} -p udp --reply-port-src ${a} ` +
+    `--reply-port-dst ${b}`,
+  'ping with ids': ({ t, s, d, ports: [a] }) =>
+    `-I -t ${t} -s ${s} -d ${d} -p icmp --icmp-type 8 --icmp-code 0 --icmp-id ${a}`,
+  keys: ({ t, s, d, ports: [a, b] }) =>
+    `-I -t ${t} -s ${s} -d ${d} -p gre --srckey ${a} --dstkey ${b}`,
+};
+
+describe.each(Object.entries(SHAPES))('%s', (_, shape) => {
+  test.each([
+    ['IPv4', ipv4],
+    ['IPv6', ipv6],
+  ])('%s: a line that fits is what the parser makes of it', (_, address) => {
+    fc.assert(
+      fc.property(flows(address), flows(address), (first, second) => {
+        const line = shape(second);
+        const made = applied(shape(first), line);
+        if (made !== undefined) expect(made).toEqual(encode(line));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('ordinary lines do fit', () => {
+    const ports = [40001, 443, 8080, 50000];
+    const first = {
+      t: 100,
+      s: '1.2.3.4',
+      d: '5.6.7.8',
+      r: '9.9.9.9',
+      q: '8.8.8.8',
+      ports,
+      mark: 1,
+    };
+    const second = { ...first, t: 431999, s: '10.0.0.9', r: '100.64.0.1', ports: [1, 2, 3, 4] };
+    const made = applied(shape(first), shape(second));
+    expect(made).toBeDefined();
+    expect(made).toEqual(encode(shape(second)));
+  });
+});
+
+test.each([
+  ['an octal part', '-s 1.1.1.1', '-s 010.1.1.1'],
+  ['a part too large', '-s 1.1.1.1', '-s 256.1.1.1'],
+  ['a prefix', '-s 1.1.1.1', '-s 1.1.1.1/8'],
+  ['a port too large', '--sport 1', '--sport 65536'],
+  ['another protocol', '-p udp', '-p tcp'],
+  ['a word more', '--dport 2', '--dport 2 -m 4'],
+  ['a word less', ' --dport 2', ''],
+])('%s does not fit', (_, from, to) => {
+  const line = '-I -t 5 -s 1.1.1.1 -d 2.2.2.2 -p udp --sport 1 --dport 2';
+  expect(applied(line, line)).toEqual(encode(line));
+  expect(applied(line, line.replace(from, to))).toBeUndefined();
+});
+
+test('a port that was translated does not fit where none was', () => {
+  const line = (port: number) =>
+    `-A -t 5 -s 1.1.1.1 -d 2.2.2.2 -r 2.2.2.2 -n 9.9.9.9 -p udp --sport 10 --dport 20 ` +
+    `--reply-port-src 20 --reply-port-dst ${port}`;
+  expect(applied(line(10), line(11))).toBeUndefined();
+  expect(encode(line(10))).not.toEqual(encode(line(11)));
+});

@@ -28,6 +28,8 @@ const LINK_VECTORS = 4;
 /** ms after which a turn reads no further vector of the links. */
 const LINK_TIME = 10;
 const LONGEST_SLEEP = 1000; // ms
+/** Drains that may find nothing before the sleep in poll, which costs three times as much. */
+const PATIENCE = 2;
 
 export interface DataPlaneParts {
   arena: Arena;
@@ -150,7 +152,7 @@ export class DataPlane {
     const probed = links.takeProbe(now);
     if (probed !== undefined) replication.probe(probed, now);
     more ||= left && !replication.blocked;
-    return { busy, more };
+    return { busy: busy || replication.bulkWaits, more };
   }
 
   /** One batch of kernel events into the shards; the number of datagrams read. */
@@ -189,13 +191,20 @@ export class DataPlane {
   }
 
   private async run(): Promise<void> {
+    let idle = 0;
     while (!this.stopping) {
       const { busy, more } = this.turn();
+      idle = busy ? 0 : idle + 1;
       if (more) await nextTurn();
-      else if (busy && this.coalesceTime > 0) await sleep(this.drainInterval());
+      else if (idle <= PATIENCE && this.coalesceTime > 0) await sleep(this.drainInterval());
       else if (busy) await nextTurn();
       else await this.sleepUntilWoken();
     }
+  }
+
+  /** Ends the sleep: somebody beside the road has given the replication something to send. */
+  wake(): void {
+    signalEventfd(this.parts.wake);
   }
 
   /** Waits for an event, a datagram, room on the link, a worker, or the next duty. */

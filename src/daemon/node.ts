@@ -254,6 +254,7 @@ export class SyncNode extends FlowNode {
   sendBulk(): void {
     this.log.notice('sending bulk update');
     this.replication.sendBulk();
+    this.plane.wake();
     if (!this.bypass) return;
     this.kernelTurns
       .run(() => readKernelTable(this.tableParts(), { replicate: true, purge: false }))
@@ -264,6 +265,7 @@ export class SyncNode extends FlowNode {
   requestResync(): void {
     this.log.notice('resync requested');
     this.replication.requestResync();
+    this.plane.wake();
   }
 
   /** Seconds from the order to purge until the kernel's flows go. */

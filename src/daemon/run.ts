@@ -22,6 +22,9 @@ import { makeRole, type Role } from './role.js';
 import { Supervision, watchdogTime } from './supervision.js';
 import { unsupported } from './unsupported.js';
 
+/** ms after the start at which every thread of the process is there. */
+const LATE_THREADS = 10_000;
+
 /** Runs the daemon until it is told to end; resolves to the exit status. */
 export async function runDaemon(config: Config): Promise<number> {
   const log = new Log();
@@ -35,10 +38,10 @@ export async function runDaemon(config: Config): Promise<number> {
     for (const warning of unsupported(config)) log.warning(warning);
     if (!reportRuntimeFaults(config, log)) throw new Error('initialization failed');
     lock = Lock.take(general.lockFile);
-    applyScheduler(config, log);
     const ending = new Ending();
     role = makeRole(config, log, (reason) => ending.fail(reason));
     await role.node?.start();
+    applyScheduler(config, log);
     const control = await openControl(config, role, log, ending);
     log.notice('initialization completed');
     const file = resolve(config.file);
@@ -241,11 +244,19 @@ function reportRuntimeFaults(config: Config, log: Log): boolean {
   return fit;
 }
 
-/** Real-time class for the data plane's thread. As the C daemon: RR 99 unless the file says other. */
+/**
+ * The real-time class, if the file asks for one. Threads come to life during the first seconds, so it
+ * is set twice. (The C daemon takes SCHED_RR 99 unasked. Ours does not need it, and a machine whose
+ * highest priority belongs to a daemon is hard to save from it.)
+ */
 function applyScheduler({ general }: Config, log: Log): void {
+  if (!general.schedulerSet) return;
   const { type, priority } = general.scheduler;
   const reason = setScheduler(type, priority);
-  if (reason === 0) return;
+  if (reason === 0) {
+    setTimeout(() => setScheduler(type, priority), LATE_THREADS).unref();
+    return;
+  }
   log.warning(
     `scheduler configuration failed: ${errorText(reason)}. ` +
       'Continuing with system default scheduler.',

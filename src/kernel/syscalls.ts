@@ -4,6 +4,7 @@
 // Nothing here blocks but `pollAsync`, which waits on a thread of libuv's pool. Sources: the man
 // pages of section 2 and the uapi headers named beside the constants.
 
+import { readdirSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import koffi from 'koffi';
 
@@ -38,8 +39,18 @@ export const POLLOUT = 4;
 /** Bytes of a struct pollfd: i32 fd, i16 events, i16 revents. */
 export const POLLFD_SIZE = 8;
 
-export const { EAGAIN, ECONNREFUSED, EEXIST, EINTR, EINVAL, ENOENT, ENOBUFS, EPERM, EACCES } =
-  os.errno;
+export const {
+  EAGAIN,
+  ECONNREFUSED,
+  EEXIST,
+  EINTR,
+  EINVAL,
+  ENOENT,
+  ENOBUFS,
+  ESRCH,
+  EPERM,
+  EACCES,
+} = os.errno;
 export const { EALREADY, ECONNABORTED, EINPROGRESS, EISCONN } = os.errno;
 
 // The C library of the process itself: glibc or musl, whatever Node was linked with.
@@ -265,12 +276,27 @@ export function lockFile(fd: number): boolean {
 // linux/sched.h
 export const SCHEDULERS = { FIFO: 1, RR: 2 } as const;
 const SCHED_RESET_ON_FORK = 0x40000000;
+const HIGHEST_PRIORITY = 99;
 
-/** Real-time class for the calling thread only; children and new threads start without it. */
+/**
+ * Real-time class for this process: the main thread at `priority`, all its other threads one above
+ * it. They must not be below: V8's main thread waits in a loop for its helpers, and a helper that
+ * never gets the processor would let it wait for ever. Returns 0 or the errno.
+ */
 export function setScheduler(policy: keyof typeof SCHEDULERS, priority: number): number {
-  const parameters = new Int32Array([priority]);
-  const result = cScheduler(0, SCHEDULERS[policy] | SCHED_RESET_ON_FORK, parameters);
-  return result < 0 ? koffi.errno() : 0;
+  const main = Math.min(priority, HIGHEST_PRIORITY - 1);
+  for (const name of readdirSync('/proc/self/task')) {
+    const thread = Number(name);
+    const own = thread === process.pid ? main : main + 1;
+    const parameters = new Int32Array([own]);
+    // Processes that we start begin in the default class.
+    const flags = thread === process.pid ? SCHED_RESET_ON_FORK : 0;
+    if (cScheduler(thread, SCHEDULERS[policy] | flags, parameters) < 0) {
+      const reason = koffi.errno();
+      if (reason !== ESRCH) return reason; // a thread that has just ended
+    }
+  }
+  return 0;
 }
 
 /** Kernel index of a network interface, 0 when there is none of that name. */

@@ -13,8 +13,14 @@ import { VERB } from '../cache/verbs.js';
 import type { Core } from '../cache/wasm.js';
 import { FLAG } from './flags.js';
 
-/** Datagrams of a bulk send per turn of the loop: about half a million flows a second. */
-const BULK_DATAGRAMS = 32;
+/** Datagrams of a bulk send at a time (with workers, what a worker has filled). */
+const BULK_DATAGRAMS = 16;
+/** Messages of a bulk send that may be unacknowledged: what a default receive buffer holds. */
+const BULK_WINDOW = 2048;
+/** ms: a peer that has not acknowledged by then is gone, or acknowledges in larger steps. */
+const BULK_PATIENCE = 100;
+/** ms between two slices of a bulk send that nobody acknowledges. */
+const BULK_PAUSE = 1;
 /** Datagrams per turn otherwise, so that a peer who is slow to take them starves nobody here. */
 const TURN_DATAGRAMS = 1024;
 /** Largest control message. */
@@ -65,6 +71,11 @@ export class Replication {
   private lastSent = 0;
   private lastTick = 0;
   private lastHello = -TICK;
+  /** Last number the peer has acknowledged; while a bulk send runs, at least where that began. */
+  private ackedTo = 0;
+  private lastBulk = 0;
+  /** True while a bulk send waits for the peer. */
+  bulkWaits = false;
   private readonly messagePositions: number[];
   private readonly recordPositions: number[];
   /** True while the link's buffer is full. */
@@ -98,6 +109,7 @@ export class Replication {
   /** Queues every living flow of the internal cache; they leave paced, in the turns that follow. */
   sendBulk(): void {
     if (this.silent) return;
+    this.ackedTo = this.arena.get(this.arena.sender + L.SENDER_NEXT);
     for (let shard = 0; shard < this.shards.count; shard++) this.shards.post(shard, VERB.bulk);
   }
 
@@ -200,6 +212,7 @@ export class Replication {
           break;
         case L.ACTION_GOT_ACK:
           core.senderAcknowledged(arena.sender, from, to);
+          if (((to - this.ackedTo) | 0) > 0) this.ackedTo = to;
           this.passOn();
           break;
         case L.ACTION_GOT_NACK:
@@ -339,14 +352,28 @@ export class Replication {
   transmit(now: number): boolean {
     let budget = TURN_DATAGRAMS;
     const sentBefore = this.link.packetsSent;
+    this.bulkWaits = false;
     while (this.flush() && budget > 0) {
-      const armed = this.armControls() || this.armFlows();
+      const bulk = this.isBulk();
+      this.bulkWaits = bulk && !this.mayGoOn(now);
+      const armed = this.armControls() || (this.bulkWaits ? 0 : this.armFlows(bulk));
       if (armed === 0) break;
       budget -= armed;
-      if (this.isBulk()) budget -= (TURN_DATAGRAMS / BULK_DATAGRAMS) * armed;
+      if (bulk && this.source >= 0) this.lastBulk = now;
     }
     if (this.link.packetsSent !== sentBefore) this.lastSent = now;
     return this.to > this.from || budget <= 0;
+  }
+
+  /**
+   * May the bulk send go on? The peer's receive buffer is the limit, and nobody tells its size: in
+   * FTFW its acknowledgements show what it has taken, otherwise a slice a millisecond must do.
+   */
+  private mayGoOn(now: number): boolean {
+    const waited = now - this.lastBulk;
+    if (!this.tracked) return waited >= BULK_PAUSE;
+    const next = this.arena.get(this.arena.sender + L.SENDER_NEXT);
+    return ((next - this.ackedTo) | 0) < BULK_WINDOW || waited >= BULK_PATIENCE;
   }
 
   private isBulk(): boolean {
@@ -392,10 +419,11 @@ export class Replication {
   }
 
   /** Arms the datagrams of the first shard that has some; their number. */
-  private armFlows(): number {
+  private armFlows(bulk: boolean): number {
     const { arena, core, shards } = this;
     for (let shard = 0; shard < shards.count; shard++) {
-      const count = shards.takeDatagrams(shard, arena.outgoing.count);
+      const most = bulk && shards.immediate ? BULK_DATAGRAMS : arena.outgoing.count;
+      const count = shards.takeDatagrams(shard, most);
       if (count === 0) continue;
       const context = arena.shard(shard);
       const size = arena.get(context + L.SHARD_OUT_SIZE);

@@ -78,6 +78,7 @@ function comparable(text: string): string {
     .replace(/ progname=\S+/g, '')
     .replace(/^\[\d+\.\d{6}\]\t/gm, '[TIME]\t')
     .replace(/<when>.*?<\/when>/g, '<when/>')
+    .replace(/(<\/flow>) \[USERSPACE\] portid=\d+/g, '$1') // theirs: no XML
     .replace(/v1\.4\.\d/g, 'v1.4');
 }
 

@@ -350,6 +350,24 @@ describe.skipIf(missing !== undefined)('mended', () => {
     expect(count('-L -p gre --srckey 0xabd')).toBe(0);
   });
 
+  test('translated IPv6 addresses are compared', () => {
+    ours('-I -s fd00::5 -d fd00::2 -p udp --sport 1 --dport 2 -t 9000 -n [fd00::77]:9');
+    expect(count('-L -n fd00::77')).toBe(1);
+    expect(count('-L -j [fd00::77]:9')).toBe(1);
+    expect(count('-L -n fd00::78')).toBe(0);
+  });
+
+  test('without the right to ask, -C reads the sysctl and says why', () => {
+    const drop = ['--bounding-set', '-net_admin', '--inh-caps', '-net_admin', OURS];
+    const denied = (word: string) =>
+      command({ program: 'setpriv', ns: sides[1]!.ns }, [...drop, word]);
+    const words =
+      'conntrack v1.4.9 (conntrack-tools): Operation failed: sorry, you must be root or get ' +
+      'CAP_NET_ADMIN capability to do this\n';
+    expect(denied('-C')).toEqual({ status: 1, stdout: '16\n', stderr: words });
+    expect(denied('-L')).toEqual({ status: 1, stdout: '', stderr: words });
+  });
+
   test('a name that is no port is refused', () => {
     expect(ours('-D -p tcp --dport http').status).toBe(2);
   });

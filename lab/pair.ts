@@ -31,6 +31,8 @@ export interface Pair {
 /** Options that both daemons share, or a function of the node that differs. */
 export type PairOptions = Partial<Omit<DaemonOptions, 'program' | 'node' | 'peer' | 'link'>> & {
   link?: (node: Topology['fw1'], peer: Topology['fw1']) => string;
+  /** Adds to the lab before the daemons start. */
+  prepare?: (topology: Topology) => void;
 };
 
 /** Makes the lab, starts both daemons, runs `body`, removes everything whatever happens. */
@@ -43,7 +45,8 @@ export async function withPair(
   const daemons: Daemon[] = [];
   try {
     const topology = new Topology(run);
-    const { link, ...shared } = options;
+    const { link, prepare, ...shared } = options;
+    prepare?.(topology);
     const make = (program: Program, node: Topology['fw1']) => {
       const peer = topology.peer(node);
       const own = link ? { link: link(node, peer) } : {};

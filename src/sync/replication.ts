@@ -278,7 +278,8 @@ export class Replication {
 
   /** Gives the shards what the sender found: dead records to remove, records to send again. */
   private passOn(): void {
-    const { arena, sender } = { arena: this.arena, sender: this.arena.sender };
+    const { arena } = this;
+    const { sender } = arena;
     this.giveRecords(VERB.reap, sender + L.SENDER_REAP, sender + L.SENDER_REAP_COUNT);
     this.giveRecords(VERB.requeue, sender + L.SENDER_AGAIN, sender + L.SENDER_AGAIN_COUNT);
     const again = arena.get(sender + L.SENDER_CONTROL_AGAIN_COUNT);

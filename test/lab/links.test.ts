@@ -8,15 +8,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import {
-  Daemon,
-  multicastLink,
-  OURS,
-  type Program,
-  SYNC_PORT,
-  tcpLink,
-  udpLink,
-} from '../../lab/daemon.js';
+import { Daemon, multicastLink, OURS, SYNC_PORT, tcpLink, udpLink } from '../../lab/daemon.js';
 import { Run, veth } from '../../lab/namespace.js';
 import { type Pair, type PairOptions, type Programs, withPair } from '../../lab/pair.js';
 import { waitReplicated } from '../../lab/replication.js';
@@ -80,29 +72,9 @@ async function withTwoLinks(
   kind: Kind,
   body: (pair: Pair) => Promise<void>,
 ): Promise<void> {
-  const run = Run.start();
-  const daemons: Daemon[] = [];
-  try {
-    const topology = new Topology(run);
-    secondLink(topology);
-    const make = (program: Program, node: Firewall): Daemon => {
-      const peer = topology.peer(node);
-      const link = section(kind, 'sync2', node, peer) + section(kind, 'sync', node, peer);
-      const daemon = new Daemon(run, { program, node, peer, link });
-      daemons.push(daemon);
-      return daemon;
-    };
-    const active = make(programs.active, topology.fw1);
-    const backup = make(programs.backup, topology.fw2);
-    await Promise.all([active.start(), backup.start()]);
-    await body({ run, topology, active, backup });
-  } catch (error) {
-    const logs = daemons.map((daemon) => daemon.log()).join('\n');
-    const text = error instanceof Error ? error.message : String(error);
-    throw new Error(`${text}\n${logs}`, { cause: error });
-  } finally {
-    run.remove();
-  }
+  const link = (node: Firewall, peer: Firewall): string =>
+    section(kind, 'sync2', node, peer) + section(kind, 'sync', node, peer);
+  await withPair(programs, body, { prepare: secondLink, link });
 }
 
 /** Creates one more batch of flows in the active kernel. */

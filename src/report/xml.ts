@@ -43,7 +43,7 @@ import {
   stateName,
 } from './names.js';
 import type { FlowReader, TupleReader } from './reader.js';
-import { twoDigits } from './time.js';
+import { SECOND, twoDigits } from './time.js';
 
 export interface FlowXmlOptions {
   /** Written as the attribute `type` of the element. */
@@ -128,9 +128,18 @@ function countersXml(packets: bigint, bytes: bigint): string {
   return `<counters>${tag('packets', packets)}${tag('bytes', bytes)}</counters>`;
 }
 
+/**
+ * Seconds that the flow has lived. Of a flow that has ended the C library cuts the difference of the
+ * two stamps to seconds here, not each stamp first as in the text: scripts may compare.
+ */
+function deltaTime(flow: FlowReader, now?: number): bigint | undefined {
+  if (!flow.saw(SAW_TIME_START) || !flow.saw(SAW_TIME_STOP)) return ageSeconds(flow, now);
+  return (flow.timeStop - flow.timeStart) / SECOND;
+}
+
 function independentXml(flow: FlowReader, options: FlowXmlOptions): string {
   const state = flow.has(HAS_STATE) ? stateName(flow.orig.protocol, flow.state) : undefined;
-  const age = ageSeconds(flow, options.now);
+  const age = deltaTime(flow, options.now);
   const inner = [
     state === undefined ? '' : tag('state', state),
     options.timeout !== false && flow.has(HAS_TIMEOUT) ? tag('timeout', flow.timeout) : '',

@@ -328,6 +328,20 @@ describe('XML', () => {
   });
 });
 
+describe('the age of a flow that has ended', () => {
+  // 0.4 s that cross the end of a second: C's text says 1, its XML 0.
+  const timestamp = { start: '1795352279800000000', stop: '1795352280200000000' };
+  const flow = () => flowOf({ ...ftpControl, timestamp });
+
+  it('is the difference of whole seconds in text', () => {
+    expect(flowText(flow())).toContain(' delta-time=1');
+  });
+
+  it('is the whole seconds of the difference in XML', () => {
+    expect(flowXml(flow())).toContain('<deltatime>0</deltatime>');
+  });
+});
+
 describe('JSON', () => {
   it('names every field as documented', () => {
     const flow = flowOf({

@@ -433,6 +433,7 @@ export const SENDER_CONTROL_AGAIN_COUNT = 64; // u32
 export const SENDER_SENT = 72; // u64: messages
 export const SENDER_PUSHED_OUT = 80; // u64: unacknowledged entries lost to the limit
 export const SENDER_RESENT = 88; // u64: entries a NACK asked for
+export const SENDER_HELD_CONTROLS = 96; // u32: of the entries held, those that are control messages
 export const SENDER_SIZE = 128;
 
 export const CONTROL_SLOTS = 4096; // slots of the control ring, 16 bytes each
@@ -457,7 +458,7 @@ export const RECEIVER_FLOWS = 28; // u32: address of the list of flow messages
 export const RECEIVER_FLOW_COUNT = 32; // u32
 export const RECEIVER_EXPECTS = 36; // u32: address of the list of expectation messages
 export const RECEIVER_EXPECT_COUNT = 40; // u32
-export const RECEIVER_ACTIONS = 44; // u32: address of the list of actions, 12 bytes each
+export const RECEIVER_ACTIONS = 44; // u32: address of the list of actions, ACTION_SIZE each
 export const RECEIVER_ACTION_COUNT = 48; // u32
 export const RECEIVER_ACCEPTED = 56; // u64: messages accepted; u64 counters from here on
 export const RECEIVER_MALFORMED = 64;
@@ -477,11 +478,13 @@ export const MODE_FTFW = 0;
 export const MODE_NOTRACK = 1;
 export const MODE_ALARM = 2;
 
-// Actions a received message asks of main: u32 kind, u32 from, u32 to.
+// Actions that a received message asks of main. Five u32 each.
 export const ACTION_KIND = 0;
 export const ACTION_FROM = 4;
 export const ACTION_TO = 8;
-export const ACTION_SIZE = 12;
+export const ACTION_PEER = 12; // place of the peer that sent the message
+export const ACTION_MESSAGE = 16; // address of a GOT_*'s message, for its tail; 0: none
+export const ACTION_SIZE = 20;
 export const ACTION_SEND_ACK = 1;
 export const ACTION_SEND_NACK = 2;
 export const ACTION_GOT_ACK = 3;
@@ -489,6 +492,7 @@ export const ACTION_GOT_NACK = 4;
 export const ACTION_GOT_RESYNC = 5;
 export const ACTION_GOT_HELLO = 6;
 export const ACTION_GOT_HELLO_BACK = 7;
+export const ACTION_GOT_ALIVE = 8; // only of one that has a tail
 export const ACTIONS_MAX = 32768; // room in the list: four a message of the largest datagram
 export const LIST_MAX = 65536; // entries of a list of messages
 

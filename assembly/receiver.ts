@@ -27,12 +27,15 @@ import {
 } from './framing';
 import {
   ACTION_FROM,
+  ACTION_GOT_ALIVE,
   ACTION_GOT_ACK,
   ACTION_GOT_HELLO,
   ACTION_GOT_HELLO_BACK,
   ACTION_GOT_NACK,
   ACTION_GOT_RESYNC,
   ACTION_KIND,
+  ACTION_MESSAGE,
+  ACTION_PEER,
   ACTION_SEND_ACK,
   ACTION_SEND_NACK,
   ACTION_SIZE,
@@ -76,13 +79,15 @@ import { bump } from './table';
 const DATAGRAM_MAX: u32 = 65536;
 const SMALLEST_MESSAGE: u32 = 8;
 
-function act(receiver: usize, kind: u32, from: u32, to: u32): void {
+function act(receiver: usize, kind: u32, from: u32, to: u32, message: usize): void {
   const n = load<u32>(receiver, RECEIVER_ACTION_COUNT);
   if (n >= <u32>ACTIONS_MAX) return; // cannot be: the batch loop stops long before
   const at = <usize>load<u32>(receiver, RECEIVER_ACTIONS) + <usize>n * ACTION_SIZE;
   store<u32>(at, kind, ACTION_KIND);
   store<u32>(at, from, ACTION_FROM);
   store<u32>(at, to, ACTION_TO);
+  store<u32>(at, 0, ACTION_PEER);
+  store<u32>(at, <u32>message, ACTION_MESSAGE);
   store<u32>(receiver, n + 1, RECEIVER_ACTION_COUNT);
 }
 
@@ -157,10 +162,10 @@ function receiveTracked(receiver: usize, message: usize): void {
   const flags = frameFlags(message);
   const sequence = <u32>frameSeq(message);
   const windowSize = load<u32>(receiver, RECEIVER_WINDOW_SIZE);
-  if (flags & FLAG_HELLO_BACK) act(receiver, ACTION_GOT_HELLO_BACK, 0, 0);
+  if (flags & FLAG_HELLO_BACK) act(receiver, ACTION_GOT_HELLO_BACK, 0, 0, message);
   if (flags & FLAG_HELLO) {
     // The peer started anew: its number counts, whatever it is.
-    act(receiver, ACTION_GOT_HELLO, 0, 0);
+    act(receiver, ACTION_GOT_HELLO, 0, 0, message);
     if (
       load<u32>(receiver, RECEIVER_ACK_FROM_SET) &&
       <i32>(sequence - load<u32>(receiver, RECEIVER_ACK_FROM)) < 0
@@ -187,7 +192,7 @@ function receiveTracked(receiver: usize, message: usize): void {
   }
   const window = load<u32>(receiver, RECEIVER_WINDOW) - 1;
   if (<i32>window <= 0) {
-    act(receiver, ACTION_SEND_ACK, load<u32>(receiver, RECEIVER_ACK_FROM), sequence);
+    act(receiver, ACTION_SEND_ACK, load<u32>(receiver, RECEIVER_ACK_FROM), sequence, 0);
     store<u32>(receiver, windowSize, RECEIVER_WINDOW);
     store<u32>(receiver, 0, RECEIVER_ACK_FROM_SET);
   } else {
@@ -208,9 +213,9 @@ function receiveAfterGap(
   const lost = receiver + RECEIVER_LOST;
   store<u64>(lost, load<u64>(lost) + <u64>(sequence - expected));
   if (load<u32>(receiver, RECEIVER_ACK_FROM_SET)) {
-    act(receiver, ACTION_SEND_ACK, load<u32>(receiver, RECEIVER_ACK_FROM), expected - 1);
+    act(receiver, ACTION_SEND_ACK, load<u32>(receiver, RECEIVER_ACK_FROM), expected - 1, 0);
   }
-  act(receiver, ACTION_SEND_NACK, expected, sequence - 1);
+  act(receiver, ACTION_SEND_NACK, expected, sequence - 1, 0);
   store<u32>(receiver, max<u32>(windowSize - 1, 1), RECEIVER_WINDOW);
   store<u32>(receiver, sequence, RECEIVER_ACK_FROM);
   store<u32>(receiver, 1, RECEIVER_ACK_FROM_SET);
@@ -267,13 +272,22 @@ function digest(receiver: usize, message: usize): bool {
   } else if (kind == KIND_EXPECT) {
     listMessage(receiver, RECEIVER_EXPECTS, RECEIVER_EXPECT_COUNT, message);
   } else if (kind == KIND_ACK) {
-    act(receiver, ACTION_GOT_ACK, <u32>frameFrom(message), <u32>frameTo(message));
+    act(receiver, ACTION_GOT_ACK, <u32>frameFrom(message), <u32>frameTo(message), message);
   } else if (kind == KIND_NACK) {
-    act(receiver, ACTION_GOT_NACK, <u32>frameFrom(message), <u32>frameTo(message));
+    act(receiver, ACTION_GOT_NACK, <u32>frameFrom(message), <u32>frameTo(message), message);
   } else if (kind == KIND_RESYNC) {
-    act(receiver, ACTION_GOT_RESYNC, 0, 0);
+    act(receiver, ACTION_GOT_RESYNC, 0, 0, message);
+  } else if (hasTail(message)) {
+    act(receiver, ACTION_GOT_ALIVE, 0, 0, message);
   }
   return true;
+}
+
+/** Is there more in an ALIVE than its header? */
+// @ts-ignore: decorator
+@inline
+function hasTail(message: usize): bool {
+  return <u32>frameLength(message, DATAGRAM_MAX) > SMALLEST_MESSAGE;
 }
 
 /** The 1 s tick: what to acknowledge now, as an action; returns 0 when there is nothing. */
@@ -284,6 +298,7 @@ export function receiverTick(receiver: usize): u32 {
     ACTION_SEND_ACK,
     load<u32>(receiver, RECEIVER_ACK_FROM),
     load<u32>(receiver, RECEIVER_LAST),
+    0,
   );
   store<u32>(receiver, 0, RECEIVER_ACK_FROM_SET);
   return 1;

@@ -41,6 +41,7 @@ import {
   SENDER_CONTROLS,
   SENDER_FLAGS,
   SENDER_HELD,
+  SENDER_HELD_CONTROLS,
   SENDER_LIMIT,
   SENDER_MASK,
   SENDER_NEXT,
@@ -108,11 +109,18 @@ function pushOut(sender: usize): void {
 function release(sender: usize, slot: usize, entry: u32, sequence: u32): void {
   store<u32>(slot, 0);
   store<u32>(sender, load<u32>(sender, SENDER_HELD) - 1, SENDER_HELD);
-  if (entry & ENTRY_CONTROL) return;
+  if (entry & ENTRY_CONTROL) {
+    releaseControl(sender);
+    return;
+  }
   const record = <usize>(entry & ~15);
   if (load<u32>(record, RECORD_SEQUENCE) != sequence || !load<u8>(record, RECORD_UNACKED)) return;
   store<u8>(record, 0, RECORD_UNACKED);
   if (entry & ENTRY_DEL) append(sender, SENDER_REAP, SENDER_REAP_COUNT, <u32>record);
+}
+
+function releaseControl(sender: usize): void {
+  store<u32>(sender, load<u32>(sender, SENDER_HELD_CONTROLS) - 1, SENDER_HELD_CONTROLS);
 }
 
 /**
@@ -162,6 +170,7 @@ export function senderControl(sender: usize, out: usize, flags: i32, from: u32, 
     store<u32>(slot, <u32>(flags & ~(FLAG_HELLO | FLAG_HELLO_BACK)), CONTROL_SLOT_FLAGS);
     store<u32>(slot, from, CONTROL_SLOT_FROM);
     store<u32>(slot, to, CONTROL_SLOT_TO);
+    store<u32>(sender, load<u32>(sender, SENDER_HELD_CONTROLS) + 1, SENDER_HELD_CONTROLS);
     hold(sender, sequence, (index << 4) | ENTRY_CONTROL);
   }
   return putControl(out, flags | <i32>takeFlags(sender), <i32>sequence, <i32>from, <i32>to);
@@ -231,6 +240,7 @@ export function senderMissed(sender: usize, from: u32, to: u32): void {
     store<u32>(slot, 0);
     store<u32>(sender, load<u32>(sender, SENDER_HELD) - 1, SENDER_HELD);
     if (entry & ENTRY_CONTROL) {
+      releaseControl(sender);
       const index = entry >> 4;
       if (load<u32>(controlSlot(sender, index), CONTROL_SLOT_SEQUENCE) != s) continue;
       append(sender, SENDER_CONTROL_AGAIN, SENDER_CONTROL_AGAIN_COUNT, index);

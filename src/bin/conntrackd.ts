@@ -3,9 +3,9 @@
 
 import { type Config, formatDiagnostic, loadConfig } from '../config/index.js';
 import { parseArguments, usageText } from '../control/commands.js';
+import { VERSION } from '../version.js';
 
-const VERSION_TEXT =
-  'Connection tracking userspace daemon (Flowtwin) v0.1.0. Licensed under Apache-2.0.\n';
+const VERSION_TEXT = `Connection tracking userspace daemon (Flowtwin) v${VERSION}. Licensed under Apache-2.0.\n`;
 
 async function main(argv: readonly string[]): Promise<number> {
   const command = parseArguments(argv);

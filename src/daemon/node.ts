@@ -22,6 +22,7 @@ import { Alarm } from '../sync/alarm.js';
 import { type CommitReport, commitFlows } from '../sync/commit.js';
 import { Expectations } from '../sync/expectations.js';
 import { Replication } from '../sync/replication.js';
+import { VERSION } from '../version.js';
 import { DataPlane, monotonicSeconds } from './dataplane.js';
 import { FlowNode, type FlowVisit, reasonText } from './flows.js';
 import { Injector } from './injector.js';
@@ -92,6 +93,8 @@ export class SyncNode extends FlowNode {
       },
       onPeerStart: () => log.limited('info', 'peer', 'the peer has started'),
       onHeard: (now) => this.links.heard(now),
+      program: VERSION,
+      addressOf: () => sync.links[this.links.active]!.destination.text,
       ...(injector && { inject: (list, count) => injector.inject(list, count) }),
     });
     this.expectations =

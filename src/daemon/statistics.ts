@@ -14,6 +14,7 @@ import type {
   RuntimeCounters,
   TableCounters,
 } from '../report/statistics.js';
+import { waitingMessages } from '../sync/replication.js';
 import type { FlowNode } from './flows.js';
 import type { SyncNode } from './node.js';
 
@@ -141,13 +142,7 @@ export function idleCounters(started: number, control: ControlCounters): Runtime
 
 /** `txqueue`, `errorq` and, in FTFW, `rsqueue`. */
 export function queueCounters({ arena, links }: SyncNode): QueueCounters[] {
-  let waiting = 0;
-  for (let i = 0; i < arena.limits.shards; i++) {
-    const shard = arena.shard(i);
-    const length = arena.get(shard + L.SHARD_QUEUE_TAIL) - arena.get(shard + L.SHARD_QUEUE_HEAD);
-    waiting += length < 0 ? length + arena.get(shard + L.SHARD_QUEUE_SIZE) : length;
-    waiting += arena.get(shard + L.SHARD_BYPASS_WAITING);
-  }
+  const waiting = waitingMessages(arena);
   const queues: QueueCounters[] = [
     { name: 'txqueue', elements: waiting, maximum: UNBOUNDED, noSpace: 0 },
     {

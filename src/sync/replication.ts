@@ -6,12 +6,30 @@
 // Runs on main, owns the sender and receiver state in the arena. Nothing blocks: datagrams that the
 // link does not take now stay in their slots, and no new ones are made until they are gone.
 
+import { randomBytes } from 'node:crypto';
 import * as L from '../../assembly/layout.js';
 import type { Arena, MessageVector } from '../cache/arena.js';
 import type { Shards } from '../cache/shards.js';
 import { VERB } from '../cache/verbs.js';
 import type { Core } from '../cache/wasm.js';
 import { FLAG } from './flags.js';
+import { type Peer, Peers } from './peers.js';
+import {
+  ALIVE_HEADER,
+  appendTail,
+  capabilitiesPart,
+  type Holdings,
+  holdingsPart,
+  type Identity,
+  identityPart,
+  modePart,
+  type Part,
+  programPart,
+  RANGED_HEADER,
+  readTail,
+  type Tail,
+  tailLength,
+} from './tail.js';
 
 /** Datagrams of a bulk send at a time (with workers, what a worker has filled). */
 const BULK_DATAGRAMS = 16;
@@ -23,8 +41,12 @@ const BULK_PATIENCE = 100;
 const BULK_PAUSE = 1;
 /** Datagrams per turn otherwise, so that a peer who is slow to take them starves nobody here. */
 const TURN_DATAGRAMS = 1024;
-/** Largest control message. */
+/** Largest control message without its tail. */
 const CONTROL_LENGTH = 16;
+/** Most bytes of a datagram of control messages. */
+const CONTROL_ROOM = 1400;
+/** ms between two acknowledgements that somebody asked for. */
+const ASK_PAUSE = 50;
 const TICK = 1000; // ms
 /** ms from the peer's answer until what it has not acknowledged counts as lost: two of its ticks. */
 const HELLO_GRACE = 2500;
@@ -35,6 +57,10 @@ interface ControlMessage {
   to: number;
   /** Slot of a control message that is sent a second time. */
   again?: number;
+  /** What stands in its tail, apart from the beacon. */
+  parts?: readonly Part[];
+  /** Its tail tells who we are and what we hold, as of the moment it leaves. */
+  beacon?: boolean;
 }
 
 /** What replication needs of the dedicated links: see src/channel/link.ts. */
@@ -53,11 +79,28 @@ export interface ReplicationOptions {
   onPeerStart: () => void;
   /** Carries out the flow messages listed, before their slots are used again. Left out: cached. */
   inject?: ((list: number, count: number) => void) | undefined;
+  /** Who this node is to others of ours; left out: made up. */
+  identity?: Identity;
+  /** The program's version, for the peers. */
+  program?: string;
+  /** CAPABILITY bits of this node. */
+  capabilities?: number;
+  /** What the beacon of each second tells besides; `room` bytes are left for it. */
+  beaconParts?: (room: number) => readonly Part[];
+  /** A tail arrived: parts of other stations may be in it. */
+  onTail?: (peer: Peer, tail: Tail, now: number) => void;
+  /** Address of the node in a place of the receiver's list, for an operator. */
+  addressOf?: (index: number) => string;
   /** Messages of what was just received were accepted: the peer is alive and heard. */
   onHeard?: (now: number) => void;
 }
 
 export class Replication {
+  readonly peers = new Peers();
+  readonly identity: Identity;
+  /** What the beacon says that never changes. */
+  private readonly lasting: readonly Part[];
+  private lastAsked = 0;
   private readonly controls: ControlMessage[] = [];
   private readonly tracked: boolean;
   private readonly silent: boolean;
@@ -68,7 +111,6 @@ export class Replication {
   private source = -1;
   /** Up to which number we said HELLO, until that is known to have arrived. */
   private unheard: { since: number; last: number } | undefined;
-  private lastSent = 0;
   private lastTick = 0;
   private lastHello = -TICK;
   /** Last number the peer has acknowledged; while a bulk send runs, at least where that began. */
@@ -95,6 +137,13 @@ export class Replication {
     const mode = arena.limits.mode;
     this.tracked = mode === L.MODE_FTFW;
     this.silent = mode === L.MODE_ALARM; // sends no control messages at all
+    this.identity = options.identity ?? newIdentity();
+    this.lasting = [
+      identityPart(this.identity),
+      capabilitiesPart(options.capabilities ?? 0),
+      modePart(mode),
+      programPart(options.program ?? '?'),
+    ];
     this.messagePositions = new Array<number>(shards.count).fill(0);
     this.recordPositions = new Array<number>(shards.count).fill(0);
     if (this.tracked) arena.set(arena.sender + L.SENDER_FLAGS, FLAG.HELLO);
@@ -129,6 +178,7 @@ export class Replication {
       this.act();
     }
     if (arena.counter(arena.receiver + L.RECEIVER_ACCEPTED) !== accepted) {
+      this.peerAt(0).heardAt = now;
       this.options.onHeard?.(now);
     }
     return count;
@@ -203,6 +253,8 @@ export class Replication {
     for (let i = 0; i < count; i++, at += L.ACTION_SIZE) {
       const from = arena.get(at + L.ACTION_FROM);
       const to = arena.get(at + L.ACTION_TO);
+      const message = arena.get(at + L.ACTION_MESSAGE);
+      const peer = this.peerAt(arena.get(at + L.ACTION_PEER));
       switch (arena.get(at + L.ACTION_KIND)) {
         case L.ACTION_SEND_ACK:
           this.controls.push({ flags: FLAG.ACK, from, to });
@@ -210,16 +262,23 @@ export class Replication {
         case L.ACTION_SEND_NACK:
           this.controls.push({ flags: FLAG.NACK, from, to });
           break;
+        case L.ACTION_GOT_ALIVE:
+          this.hear(peer, message, ALIVE_HEADER);
+          break;
         case L.ACTION_GOT_ACK:
+          this.hear(peer, message, RANGED_HEADER);
+          peer.acknowledged = to;
           core.senderAcknowledged(arena.sender, from, to);
           if (((to - this.ackedTo) | 0) > 0) this.ackedTo = to;
           this.passOn();
           break;
         case L.ACTION_GOT_NACK:
+          this.hear(peer, message, RANGED_HEADER);
           core.senderMissed(arena.sender, from, to);
           this.passOn();
           break;
         case L.ACTION_GOT_RESYNC:
+          this.hear(peer, message, RANGED_HEADER);
           this.options.onResyncRequest();
           break;
         case L.ACTION_GOT_HELLO:
@@ -230,6 +289,59 @@ export class Replication {
           break;
       }
     }
+  }
+
+  private peerAt(index: number): Peer {
+    return this.peers.at(index, () => this.options.addressOf?.(index) ?? '');
+  }
+
+  /** Takes what stands in the tail of a message, if it has one. */
+  private hear(peer: Peer, message: number, header: 8 | 16): void {
+    const tail = readTail(this.arena.view, message, header);
+    if (tail === undefined) return;
+    peer.take(tail, this.lastReceived);
+    if (tail.asks) this.answer();
+    this.options.onTail?.(peer, tail, this.lastReceived);
+  }
+
+  /** Acknowledges now what would be acknowledged within a second, and tells what we hold. */
+  private answer(): void {
+    if (this.lastReceived - this.lastAsked < ASK_PAUSE) return;
+    this.lastAsked = this.lastReceived;
+    this.beacon();
+  }
+
+  /** Sends a message of ours to our peers' stations, `parts` in its tail; never in ALARM. */
+  say(parts: readonly Part[]): void {
+    if (!this.silent) this.controls.push({ flags: FLAG.ALIVE, from: 0, to: 0, parts });
+  }
+
+  /** Room that the tail of a message has for parts of its own, in bytes. */
+  get tailRoom(): number {
+    return this.controlRoom - CONTROL_LENGTH - tailLength([]);
+  }
+
+  private get controlRoom(): number {
+    return Math.min(this.arena.limits.payloadMax, CONTROL_ROOM);
+  }
+
+  /** What this node holds; undefined without an internal cache. */
+  get holdings(): Holdings | undefined {
+    const { arena } = this;
+    if (arena.limits.shardOptions & L.SHARD_BYPASS) return undefined;
+    const { sender } = arena;
+    const held = arena.get(sender + L.SENDER_HELD) - arena.get(sender + L.SENDER_HELD_CONTROLS);
+    return {
+      internal: this.flowsOf(L.TABLE_INTERNAL),
+      external: this.flowsOf(L.TABLE_EXTERNAL),
+      unacknowledged: held,
+      waiting: waitingMessages(arena),
+    };
+  }
+
+  private flowsOf(kind: number): number {
+    const { arena } = this;
+    return arena.sumTables(kind, L.TABLE_COUNT) - arena.sumTables(kind, L.TABLE_DEAD);
   }
 
   /**
@@ -321,14 +433,32 @@ export class Replication {
     }
   }
 
-  /** The once-a-second duty: acknowledge what came, or say that we live. */
+  /** The once-a-second duty: acknowledge what came, or say that we live; and who we are. */
   tick(now: number): void {
     if (this.silent || now - this.lastTick < TICK) return;
     this.lastTick = now;
     this.repeatUnheard(now);
-    const owes = this.tracked && this.core.receiverTick(this.arena.receiver) === 1;
-    if (owes) this.act();
-    else if (now - this.lastSent >= TICK) this.controls.push({ flags: FLAG.ALIVE, from: 0, to: 0 });
+    this.peers.tick(now);
+    this.beacon();
+  }
+
+  /** An ACK of what is to be acknowledged, or an ALIVE, with what this node is and holds. */
+  private beacon(): void {
+    const first = this.controls.length;
+    if (this.tracked && this.core.receiverTick(this.arena.receiver) === 1) this.act();
+    if (this.controls.length === first) this.controls.push({ flags: FLAG.ALIVE, from: 0, to: 0 });
+    this.controls[first]!.beacon = true;
+  }
+
+  /** The parts of a control message's tail, no more of them than fit `room` bytes. */
+  private partsOf({ beacon, parts = [] }: ControlMessage, room: number): readonly Part[] {
+    if (!beacon) return tailLength(parts) <= room ? parts : [];
+    const { holdings } = this;
+    const told = [...parts, ...this.lasting, ...(holdings ? [holdingsPart(holdings)] : [])];
+    const left = room - tailLength(told);
+    if (left < 0) return [];
+    const more = this.options.beaconParts?.(left) ?? [];
+    return tailLength(more) - tailLength([]) <= left ? [...told, ...more] : told;
   }
 
   /**
@@ -352,7 +482,6 @@ export class Replication {
   /** Sends what waits. Returns true when more is left for the next turn. */
   transmit(now: number): boolean {
     let budget = TURN_DATAGRAMS;
-    const sentBefore = this.link.packetsSent;
     this.bulkWaits = false;
     while (this.flush() && budget > 0) {
       const bulk = this.isBulk();
@@ -362,7 +491,6 @@ export class Replication {
       budget -= armed;
       if (bulk && this.source >= 0) this.lastBulk = now;
     }
-    if (this.link.packetsSent !== sentBefore) this.lastSent = now;
     return this.to > this.from || budget <= 0;
   }
 
@@ -400,16 +528,21 @@ export class Replication {
   private armControls(): number {
     const { arena, core, controls } = this;
     if (controls.length === 0) return 0;
-    const room = Math.min(arena.limits.payloadMax, 1400);
+    const room = this.controlRoom;
     let used = 0;
     let taken = 0;
     for (; taken < controls.length && used + CONTROL_LENGTH <= room; taken++) {
-      const { flags, from, to, again } = controls[taken]!;
+      const message = controls[taken]!;
+      const parts = this.partsOf(message, room - CONTROL_LENGTH);
+      const tail = parts.length === 0 ? 0 : tailLength(parts);
+      if (used > 0 && used + CONTROL_LENGTH + tail > room) break; // in the next datagram
+      const { flags, from, to, again } = message;
       const out = arena.control + used;
-      used +=
+      const length =
         again === undefined
           ? core.senderControl(arena.sender, out, flags, from, to)
           : core.senderControlAgain(arena.sender, out, again);
+      used += tail === 0 ? length : appendTail(arena.view, out, length, parts);
     }
     controls.splice(0, taken);
     this.passOn(); // numbering may have pushed old entries out of the resend queue
@@ -442,4 +575,21 @@ export class Replication {
     }
     return 0;
   }
+}
+
+/** A number that no other life of a node has, and when this one began. */
+function newIdentity(): Identity {
+  return { node: randomBytes(8).readBigUInt64BE(), start: Date.now() };
+}
+
+/** Messages that wait to be sent, in all shards. */
+export function waitingMessages(arena: Arena): number {
+  let waiting = 0;
+  for (let i = 0; i < arena.limits.shards; i++) {
+    const shard = arena.shard(i);
+    const length = arena.get(shard + L.SHARD_QUEUE_TAIL) - arena.get(shard + L.SHARD_QUEUE_HEAD);
+    waiting += length < 0 ? length + arena.get(shard + L.SHARD_QUEUE_SIZE) : length;
+    waiting += arena.get(shard + L.SHARD_BYPASS_WAITING);
+  }
+  return waiting;
 }

@@ -4,6 +4,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as L from '../../../assembly/layout.js';
+import { askPart } from '../../../src/sync/tail.js';
 import { INTERNAL } from './arena.js';
 import { checkShard } from './invariants.js';
 import { type KernelFlow, type Kind, kernelMessage } from './kernel.js';
@@ -115,7 +116,13 @@ describe('FTFW', () => {
     expect(pair.toB.seen.length).toBeGreaterThanOrEqual(9);
     expect(pair.toB.seen.length).toBeLessThanOrEqual(11);
     for (const datagram of pair.toB.seen) {
-      expect([datagram.length, datagram[0], datagram[1]]).toEqual([16, 0x1a, 0x08]);
+      // An ACK with a tail: one message, longer than the 16 bytes that a C daemon looks at.
+      expect([datagram[0], datagram[1], (datagram[2]! << 8) | datagram[3]!]).toEqual([
+        0x1a,
+        0x08,
+        datagram.length,
+      ]);
+      expect(datagram.length).toBeGreaterThan(16);
     }
   });
 
@@ -216,5 +223,73 @@ describe('FTFW', () => {
     expectEqual(pair.a, pair.b);
     expect(external(pair.b).size).toBe(10);
     expect(pair.a.node.get(pair.a.node.table(INTERNAL) + L.TABLE_COUNT)).toBe(10);
+  });
+});
+
+describe('nodes of ours', () => {
+  it('know each other within two seconds, busy or idle', () => {
+    const next = numbers(4);
+    const pair = new Pair(next, { a: SMALL, b: SMALL });
+    pair.run(20, () => stir(pair.a, next, 5));
+    for (const [peer, other] of [
+      [pair.a, pair.b],
+      [pair.b, pair.a],
+    ] as const) {
+      const { peers } = peer.replication;
+      expect(peers.everyPeerIsOurs).toBe(true);
+      expect(peers.get(0)?.identity).toEqual(other.replication.identity);
+      expect(peers.get(0)?.mode).toBe(L.MODE_FTFW);
+    }
+    settle(pair);
+    expect(pair.b.replication.peers.get(0)?.holdings).toEqual({
+      internal: internal(pair.a).size,
+      external: 0,
+      unacknowledged: 0,
+      waiting: 0,
+    });
+    expect(pair.a.replication.peers.get(0)?.holdings?.external).toBe(internal(pair.a).size);
+  });
+
+  it('tell each other once a second, also while they send all the time', () => {
+    const next = numbers(4);
+    const pair = new Pair(next, { a: SMALL, b: SMALL });
+    pair.greet();
+    pair.toB.seen.length = 0;
+    pair.run(100, () => stir(pair.a, next, 5));
+    const magic = [0x46, 0x4c, 0x54, 0x57];
+    const tails = pair.toB.seen.filter((datagram) =>
+      datagram.some((_, i) => magic.every((byte, j) => datagram[i + j] === byte)),
+    );
+    expect(tails.length).toBeGreaterThanOrEqual(9);
+    expect(tails.length).toBeLessThanOrEqual(11);
+  });
+
+  it('see that a peer lives a new life', () => {
+    const pair = new Pair(numbers(4), { a: SMALL, b: SMALL });
+    pair.greet();
+    const before = pair.a.replication.peers.get(0)?.identity?.node;
+    pair.restartB({ firstSequence: 2_000_000 });
+    pair.run(20);
+    const after = pair.a.replication.peers.get(0)?.identity?.node;
+    expect(after).toBe(pair.b.replication.identity.node);
+    expect(after).not.toBe(before);
+  });
+
+  it('say nothing of themselves where no datagram holds it', () => {
+    const pair = new Pair(numbers(4), { a: { ...SMALL, payloadMax: 60 }, b: SMALL });
+    pair.run(30);
+    expect(pair.b.replication.peers.everyPeerIsOurs).toBe(false);
+    expect(pair.b.node.count(pair.b.node.arena.receiver + L.RECEIVER_ACCEPTED)).toBeGreaterThan(1);
+    expect(pair.b.node.count(pair.b.node.arena.receiver + L.RECEIVER_MALFORMED)).toBe(0);
+  });
+
+  it('acknowledge at once when asked', () => {
+    const pair = new Pair(numbers(4), { a: SMALL, b: SMALL });
+    pair.greet();
+    pair.a.node.events(kernelMessage('new', { n: 1 }));
+    pair.run(1);
+    pair.a.replication.say([askPart()]);
+    pair.run(4);
+    expect(pair.a.heldFlows()).toBe(0);
   });
 });

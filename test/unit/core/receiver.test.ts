@@ -54,9 +54,10 @@ class Receiver {
 
   actions(): number[][] {
     const count = this.get(L.RECEIVER_ACTION_COUNT);
-    const words = this.node.words(this.get(L.RECEIVER_ACTIONS), count * 3);
+    const step = L.ACTION_SIZE / 4;
+    const words = this.node.words(this.get(L.RECEIVER_ACTIONS), count * step);
     this.node.set(this.at + L.RECEIVER_ACTION_COUNT, 0);
-    return Array.from({ length: count }, (_, i) => words.slice(3 * i, 3 * i + 3));
+    return Array.from({ length: count }, (_, i) => words.slice(step * i, step * i + 3));
   }
 
   /** The counters by the names that the C daemon shows. */

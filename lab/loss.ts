@@ -3,7 +3,8 @@
 // Done with nftables, as the lab's kernels may lack netem: a random share of what arrives on the
 // sync interface is dropped in a prerouting chain (after the receiver's interface counted it), and
 // a random share of what leaves is sent twice by a netdev egress chain (Linux 5.16 and later).
-// Counters tell afterwards that the fault really happened.
+// Counters tell afterwards that the fault really happened. Both faults have a part that is not left to
+// chance, every 20th datagram, so that a direction with little traffic meets them too.
 
 import type { Netns } from './namespace.js';
 
@@ -14,27 +15,38 @@ export interface Faults {
   duplicatePercent?: number;
 }
 
+/** Percent of the datagrams that are chosen by their turn, not by chance. */
+const CERTAIN = 5;
+
+/** Rules that do `what` to `percent` of the packets that match. */
+function share(match: string, percent: number | undefined, what: string): string {
+  if (percent === undefined) return '';
+  return [
+    `${match} numgen random mod 100 < ${percent - CERTAIN} ${what}`,
+    `${match} numgen inc mod ${100 / CERTAIN} 3 ${what}`,
+  ].join('\n    ');
+}
+
 export class BadLink {
   constructor(
     readonly ns: Netns,
     faults: Faults,
   ) {
-    const drop = faults.dropPercent ?? 0;
-    const duplicate = faults.duplicatePercent ?? 0;
+    const drop = 'counter name "dropped" drop';
+    const duplicate = 'counter name "duplicated" dup to "sync"';
     ns.nft(`
 table inet badlink {
   counter dropped { }
   chain arriving {
     type filter hook prerouting priority -400
-    iifname "sync" meta l4proto { tcp, udp } numgen random mod 100 < ${drop} \
-      counter name "dropped" drop
+    ${share('iifname "sync" meta l4proto { tcp, udp }', faults.dropPercent, drop)}
   }
 }
 table netdev badlink {
   counter duplicated { }
   chain leaving {
     type filter hook egress device "sync" priority 0
-    meta l4proto udp numgen random mod 100 < ${duplicate} counter name "duplicated" dup to "sync"
+    ${share('meta l4proto udp', faults.duplicatePercent, duplicate)}
   }
 }
 `);

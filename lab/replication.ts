@@ -2,7 +2,8 @@
 // external cache, entry by entry, through the dumps that both daemons offer (-i and -e).
 //
 // An external entry shows the original tuple only, so the reply tuple is checked later, in the
-// kernel's table after a commit (see table.ts). A mark of 0 may be shown or not: both are equal.
+// kernel's table after a commit (see table.ts). A mark of 0 may be shown or not: both are equal. Ages
+// are left out; right after the start of an entry the C daemon's can be -1.
 
 import { type Daemon, REQUEST } from './daemon.js';
 import { flowKey, parseFields } from './table.js';
@@ -17,7 +18,7 @@ export function parseCacheDump(text: string): CacheDump {
   for (const line of text.split('\n')) {
     if (line.trim() === '') continue;
     const words = line
-      .replace(/ \[(active since|expires in) \d+s\]/g, '')
+      .replace(/ \[(active since|expires in) -?\d+s\]/g, '')
       .trim()
       .split(/\s+/);
     const state = words[2]?.includes('=') ? '' : (words[2] ?? '');

@@ -17,11 +17,11 @@ const SYNC = 'Options { ExpectationSync on }';
 /** Requests of the control socket. */
 const EXPECT = { statistics: 37, internal: 40, external: 41, internalXml: 47 } as const;
 
-/** The expectations of a cache, without their age. */
+/** The expectations of a cache, without their age, which the C daemon may begin with -1. */
 async function expectations(daemon: Daemon, code: number): Promise<string[]> {
   const text = await daemon.request(code);
   const lines = text.split('\n').filter(Boolean);
-  return lines.map((line) => line.replace(/ \[active since \d+s\]/, ''));
+  return lines.map((line) => line.replace(/ \[active since -?\d+s\]/, ''));
 }
 
 function inKernel({ ns }: { ns: Netns }): string {

@@ -116,6 +116,7 @@ import {
   TCP_WSCALE_REPL,
   TIMEOUT,
   UDP,
+  UDPLITE,
   ZONE,
 } from './sync-attribute';
 
@@ -195,7 +196,7 @@ function putProtocol(at: usize, flow: usize, present: u32, options: u32): usize 
     at = putU8(at, ICMP_CODE, load<u8>(orig, TUPLE_ICMP_CODE));
     return putRaw16(at, ICMP_ID, swapped(orig + TUPLE_SPORT, options));
   }
-  if (!sendsPorts(l4)) return at;
+  if (!sendsPorts(l4)) return sendsLitePorts(orig, l4) ? putRaw32(at, PORT, load<u32>(orig, TUPLE_SPORT)) : at;
   const ports = load<u8>(orig, TUPLE_KNOWN) & KNOWN_PORTS ? load<u32>(orig, TUPLE_SPORT) : 0;
   at = putRaw32(at, PORT, ports);
   if (!(present & HAS_STATE) || l4 == UDP) return at;
@@ -292,7 +293,7 @@ function encodedLength(flow: usize, options: u32): u32 {
   const orig = flow + FLOW_ORIG;
   const l4: u32 = load<u8>(orig, TUPLE_L4);
   const inet = load<u8>(orig, TUPLE_L3) == INET;
-  let len = HEADER + (inet ? 12 : 36) + 8 + 8 + protocolLength(l4, present, options);
+  let len = HEADER + (inet ? 12 : 36) + 8 + 8 + protocolLength(orig, l4, present, options);
   if (sendsTimeout(present, options)) len += 8;
   if (present & HAS_MARK) len += 8;
   if (present & HAS_MASTER) {
@@ -316,10 +317,18 @@ function encodedLength(flow: usize, options: u32): u32 {
   return sendsZone(present, flow) ? len + 8 : len;
 }
 
+// Ports of UDP-Lite, if the kernel told them. A C daemon sends none, but takes and commits them.
+// @ts-ignore: decorator
+@inline
+function sendsLitePorts(orig: usize, l4: u32): bool {
+  if (l4 != UDPLITE) return false;
+  return (load<u8>(orig, TUPLE_KNOWN) & KNOWN_PORTS) != 0 && load<u32>(orig, TUPLE_SPORT) != 0;
+}
+
 // Bytes of what putProtocol() writes.
-function protocolLength(l4: u32, present: u32, options: u32): u32 {
+function protocolLength(orig: usize, l4: u32, present: u32, options: u32): u32 {
   if (l4 == ICMP || l4 == ICMPV6) return 24;
-  if (!sendsPorts(l4)) return 0;
+  if (!sendsPorts(l4)) return sendsLitePorts(orig, l4) ? 8 : 0;
   if (!(present & HAS_STATE) || l4 == UDP) return 8;
   if (l4 == TCP) return sendsWscale(present, options) ? 32 : 16;
   if (l4 == SCTP) return present & HAS_VTAG ? 32 : 16;

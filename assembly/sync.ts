@@ -460,7 +460,7 @@ function finishTuple(tuple: usize, seen: u64, l4: u32, ports: u32, icmp: u32): b
     identity = icmp;
     known |= KNOWN_ICMP;
   } else if (l4 == UDPLITE && (seen & bit(PORT)) != 0) {
-    // No C daemon sends these, but one that gets them keeps them.
+    // No C daemon sends these: they are ours.
     identity = ports;
     known |= KNOWN_PORTS;
   }

@@ -80,7 +80,7 @@ export function multicastLink(node: Firewall): string {
     IPv4_address 225.0.0.50
     Group ${SYNC_PORT}
     IPv4_interface ${node.sync.v4}
-    Interface sync
+    Interface ${node.sync.device ?? 'sync'}
     SndSocketBuffer 1249280
     RcvSocketBuffer 1249280
     Checksum on
@@ -94,7 +94,7 @@ function unicastLink(kind: string, node: Firewall, peer: Firewall, family: 4 | 6
     IPv${family}_address ${own}
     IPv${family}_Destination_Address ${other}
     Port ${SYNC_PORT}
-    Interface sync
+    Interface ${node.sync.device ?? 'sync'}
     SndSocketBuffer 1249280
     RcvSocketBuffer 1249280
     Checksum on

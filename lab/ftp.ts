@@ -10,7 +10,7 @@
 //   node ftp.js client HOST PORT          says a line, then PORT with a port it listens on
 //   node ftp.js open HOST PORT MS         opens a connection; prints "open" or why not
 //
-// The client answers to "PORT" lines on stdin with {"port":N} once the server's echo is back. The end
+// The client answers to "PORT" lines on stdin with {"port":N}, to "NOOP" with "ready", once the echo is back. The end
 // of stdin ends it, so it does not outlive its lab.
 
 import { existsSync } from 'node:fs';
@@ -25,6 +25,8 @@ import { ROOT } from './require.js';
 export interface FtpSession {
   /** Has the client announce a port it listens on; the port as the server was told it. */
   announce(): Promise<Announcement>;
+  /** Resolves when a line has gone to the server and back. */
+  echo(): Promise<void>;
 }
 
 export interface Announcement {
@@ -50,6 +52,11 @@ export async function startFtp(ns: Netns, host: string, port = 21): Promise<FtpS
     announce: async () => {
       child.stdin!.write('PORT\n');
       return JSON.parse(await next()) as Announcement;
+    },
+    echo: async () => {
+      child.stdin!.write('NOOP\n');
+      const line = await next();
+      if (line !== 'ready') throw new Error(`the FTP session is out of step: ${line}`);
     },
   };
 }
@@ -81,7 +88,11 @@ function runClient(host: string, port: number): void {
     if (told === null) console.log('ready');
     else console.log(JSON.stringify(announced(told.slice(1).map(Number))));
   });
-  input.on('line', () => {
+  input.on('line', (line) => {
+    if (line === 'NOOP') {
+      control.write('NOOP\r\n');
+      return;
+    }
     const { port: own } = data.address() as { port: number };
     const words = [...control.localAddress!.split('.'), own >> 8, own & 255];
     control.write(`PORT ${words.join(',')}\r\n`);

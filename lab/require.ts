@@ -70,3 +70,10 @@ function endIf(line: string | undefined): void {
   process.stderr.write(`flowtwin: ${line}\n`);
   process.exit(1);
 }
+
+/** Path of a compiled program of the lab; throws when the tree was not built. */
+export function compiled(name: string): string {
+  const path = join(ROOT, 'dist', 'lab', name);
+  if (!existsSync(path)) throw new Error(`${path} is missing: build first (npm run build)`);
+  return path;
+}

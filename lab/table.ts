@@ -212,23 +212,28 @@ export function describeDifferences(differences: readonly Difference[], limit = 
   return `${differences.length} flows differ\n${lines.join('\n')}`;
 }
 
-/** UDP flows become assured two seconds after their start; pings and unanswered flows never do. */
+/** TCP and UDP flows become assured, UDP two seconds after its start; unanswered ones never do. */
 function settled(table: Table): boolean {
   return [...table.values()].every(
     (flow) =>
       flow.status.includes('ASSURED') ||
-      flow.protocol.startsWith('icmp') ||
+      (flow.protocol !== 'tcp' && flow.protocol !== 'udp') ||
       flow.orig.dport === String(PORT.silent),
   );
 }
 
 /** Waits until a kernel holds `flows` flows and none of them will change its state any more. */
 export async function waitSettled(run: Run, ns: Netns, flows: number): Promise<void> {
+  let table: Table = new Map();
   await waitFor(
     async () => {
-      const table = await dumpTable(run, ns);
+      table = await dumpTable(run, ns);
       return table.size === flows && settled(table);
     },
-    { for: `${flows} settled flows in the active kernel`, every: 200 },
+    {
+      for: `${flows} settled flows in the active kernel`,
+      every: 200,
+      explain: () => [`${table.size}:`, ...[...table.values()].map(({ line }) => line)].join('\n'),
+    },
   );
 }

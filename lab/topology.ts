@@ -53,9 +53,11 @@ export const ZONE = 7;
 export const LABEL = 5;
 
 export interface Firewall {
-  readonly name: 'fw1' | 'fw2';
+  /** `fw1`, `fw2`, and so on. */
+  readonly name: string;
   readonly ns: Netns;
-  readonly sync: { readonly v4: string; readonly v6: string };
+  /** Own end of the dedicated link; the interface is called `sync` unless `device` says otherwise. */
+  readonly sync: { readonly v4: string; readonly v6: string; readonly device?: string };
   /** Own MAC addresses, worn while the gateway addresses are elsewhere. */
   readonly mac: { readonly cli: string; readonly srv: string };
 }
@@ -87,6 +89,35 @@ export class Topology {
       fw.ns.nft(FIREWALL_RULES);
     }
     this.activate(this.fw1);
+  }
+
+  /**
+   * One more backup of fw1, number 3 to 9, on a dedicated link of its own. Returns both ends: fw1 as
+   * that link sees it (interface `sync<number>`), and the new firewall.
+   */
+  addBackup(number: number): { active: Firewall; backup: Firewall } {
+    const backup = makeFirewall(this.run, number);
+    for (const [host, side] of [
+      [this.client, 'cli'],
+      [this.server, 'srv'],
+    ] as const) {
+      joinLan(host, backup, side);
+      backup.ns.ip(`link set ${side} address ${backup.mac[side]}`);
+    }
+    const device = `sync${number}`;
+    veth(this.fw1.ns, device, backup.ns, 'sync');
+    const ends = (last: number) => ({
+      v4: `192.168.${110 + number}.${last}`,
+      v6: `fd00:${110 + number}::${last}`,
+    });
+    const active = { ...this.fw1, name: `fw1-${device}`, sync: { ...ends(1), device } };
+    const other = { ...backup, sync: ends(2) };
+    for (const { ns, sync } of [active, other]) {
+      const link = ns === this.fw1.ns ? device : 'sync';
+      ns.ip(`addr add ${sync.v4}/24 dev ${link}`, `addr add ${sync.v6}/64 dev ${link} nodad`);
+    }
+    other.ns.nft(FIREWALL_RULES);
+    return { active, backup: other };
   }
 
   /** The other firewall. */
@@ -138,10 +169,7 @@ export class Topology {
   ): void {
     ns.sysctl(QUIET_IPV6);
     ns.ip('link add lan type bridge forward_delay 0 stp_state 0', `link set lan address ${mac}`);
-    for (const fw of [this.fw1, this.fw2]) {
-      veth(ns, fw.name, fw.ns, side);
-      ns.ip(`link set ${fw.name} master lan`);
-    }
+    for (const fw of [this.fw1, this.fw2]) joinLan(ns, fw, side);
     ns.ip(
       'link set lan up',
       `addr add ${own.v4}/24 dev lan`,
@@ -152,13 +180,19 @@ export class Topology {
   }
 }
 
+/** Puts a firewall's interface on the bridge of a host. */
+function joinLan(host: Netns, fw: Firewall, side: 'cli' | 'srv'): void {
+  veth(host, fw.name, fw.ns, side);
+  host.ip(`link set ${fw.name} master lan`);
+}
+
 const QUIET_IPV6 = {
   'net.ipv6.conf.all.accept_dad': 0,
   'net.ipv6.conf.default.accept_dad': 0,
   'net.ipv6.conf.default.accept_ra': 0,
 };
 
-function makeFirewall(run: Run, number: 1 | 2): Firewall {
+function makeFirewall(run: Run, number: number): Firewall {
   const ns = run.add(`fw${number}`);
   ns.sysctl({
     ...QUIET_IPV6,
@@ -200,13 +234,13 @@ table inet fw {
   }
   chain untracked {
     type filter hook prerouting priority raw
-    iifname "sync" notrack
+    iifname "sync*" notrack
     tcp dport ${PORT.zone} ct zone set ${ZONE}
     tcp sport ${PORT.zone} ct zone set ${ZONE}
   }
   chain untracked_out {
     type filter hook output priority raw
-    oifname "sync" notrack
+    oifname "sync*" notrack
   }
   chain forward {
     type filter hook forward priority filter; policy drop

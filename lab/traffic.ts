@@ -124,8 +124,9 @@ function script(): string {
   return path;
 }
 
-export function startServer(topology: Topology): Promise<Endpoint> {
-  return Endpoint.start(topology.server, 'server', SERVER_PORTS.map(String));
+/** Answers on the ports of the rule set and on `more`. */
+export function startServer(topology: Topology, more: readonly number[] = []): Promise<Endpoint> {
+  return Endpoint.start(topology.server, 'server', [...SERVER_PORTS, ...more].map(String));
 }
 
 export function startClient(topology: Topology, plan: readonly Group[]): Promise<Endpoint> {

@@ -21,6 +21,7 @@ import { FlowReader, flowText } from '../report/flow.js';
 import { Alarm } from '../sync/alarm.js';
 import { type CommitReport, commitFlows } from '../sync/commit.js';
 import { Expectations } from '../sync/expectations.js';
+import { Masters } from '../sync/masters.js';
 import { Replication } from '../sync/replication.js';
 import { VERSION } from '../version.js';
 import { DataPlane, monotonicSeconds } from './dataplane.js';
@@ -31,6 +32,8 @@ import type { Log } from './log.js';
 const MODES = { FTFW: L.MODE_FTFW, NOTRACK: L.MODE_NOTRACK, ALARM: L.MODE_ALARM } as const;
 /** Flow lines of failed commits in the log, per commit. */
 const FAILURES_LOGGED = 1000;
+/** ms between the announcement of a connection and the look at its master: the helper is done then. */
+const MASTERS_DELAY = 20;
 
 export class StartError extends Error {}
 
@@ -40,6 +43,8 @@ export class SyncNode extends FlowNode {
   readonly replication: Replication;
   /** With ExpectationSync. */
   readonly expectations: Expectations | undefined;
+  private readonly masters: Masters | undefined;
+  private mastersDue: NodeJS.Timeout | undefined;
   /** DisableInternalCache: events become messages at once. */
   readonly bypass: boolean;
   /** DisableExternalCache. */
@@ -99,6 +104,7 @@ export class SyncNode extends FlowNode {
     });
     this.expectations =
       sync.expectationSync === false ? undefined : new Expectations(this.tableParts());
+    this.masters = this.expectations && new Masters(this.tableParts());
     this.plane = new DataPlane({
       arena: this.arena,
       base: this.base,
@@ -107,7 +113,12 @@ export class SyncNode extends FlowNode {
       wake: this.wake,
       events: this.events,
       peers: { links: this.links, replication: this.replication },
-      expectations: this.expectations,
+      expectations: this.expectations && {
+        events: (list, count, positions) => {
+          this.noteMasters(list, count);
+          this.expectations?.events(list, count, positions);
+        },
+      },
       alarm:
         sync.mode === 'ALARM'
           ? new Alarm(this.arena, this.shards, sync, performance.now())
@@ -128,9 +139,11 @@ export class SyncNode extends FlowNode {
   override async stop(): Promise<void> {
     clearInterval(this.watchdog);
     clearTimeout(this.purge);
+    clearTimeout(this.mastersDue);
     await super.stop();
     this.watcher.close();
     this.commits.close();
+    this.masters?.close();
     this.injector?.close();
     this.links.close();
   }
@@ -222,6 +235,21 @@ export class SyncNode extends FlowNode {
   /** `-R expect`, and at start: the kernel's expectations into the internal cache. */
   async readExpectations(how: { replicate: boolean; purge: boolean }): Promise<void> {
     await this.kernelTurns.run(async () => this.expectations?.readKernel(how));
+  }
+
+  /** A helper has announced connections: their masters are read again when it has done its work. */
+  private noteMasters(list: number, count: number): void {
+    const { masters } = this;
+    if (masters === undefined) return;
+    masters.note(list, count);
+    if (!masters.waiting || this.mastersDue !== undefined) return;
+    this.mastersDue = setTimeout(() => {
+      this.mastersDue = undefined;
+      this.kernelTurns
+        .run(() => masters.read())
+        .then(() => this.plane.wake())
+        .catch((error: unknown) => this.log.limited('error', 'masters', reasonText(error)));
+    }, MASTERS_DELAY);
   }
 
   override async resyncWithKernel(): Promise<void> {

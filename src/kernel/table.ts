@@ -45,7 +45,7 @@ export async function readKernelTable(
     const told = replicate ? 1 : 0;
     for (let length = kernel.next(); length > 0; length = kernel.next()) {
       listed += gatherDump(parts, length);
-      await mergeListed(parts, told);
+      await giveListed(parts, VERB.dump, told);
       await parts.pause();
     }
     const purging = purge === 'unreported' ? L.PURGE_UNREPORTED : Number(purge);
@@ -61,21 +61,23 @@ export async function readKernelTable(
 }
 
 /** Lists the messages of a datagram of the dump; how many are flows. */
-function gatherDump({ arena, core }: TableParts, length: number): number {
+export function gatherDump({ arena, core }: TableParts, length: number): number {
   const { buffer, flows, expects } = arena.dump;
   arena.bytes.fill(0, arena.gather, arena.gather + L.GATHER_SIZE);
   core.gatherDatagram(buffer, length, flows, expects, arena.gather);
   return arena.get(arena.gather + L.GATHER_FLOWS);
 }
 
-async function mergeListed(
+/** Gives the listed flows to their shards; resolves when they have taken them in. */
+export async function giveListed(
   { arena, core, shards, pause }: TableParts,
-  told: number,
+  verb: VERB,
+  ...more: number[]
 ): Promise<void> {
   const count = arena.get(arena.gather + L.GATHER_FLOWS);
   const { flows, routed, counts } = arena.dump;
   if (shards.immediate) {
-    shards.post(0, VERB.dump, flows, count, told);
+    shards.post(0, verb, flows, count, ...more);
     return;
   }
   arena.bytes.fill(0, counts, counts + shards.count * 4);
@@ -84,7 +86,7 @@ async function mergeListed(
   for (let shard = 0; shard < shards.count; shard++) {
     const part = arena.get(counts + shard * 4);
     const list = routed + shard * L.LIST_MAX * 4;
-    if (part > 0) answers.push(shards.call(shard, VERB.dump, list, part, told));
+    if (part > 0) answers.push(shards.call(shard, verb, list, part, ...more));
   }
   await pause();
   await Promise.all(answers);

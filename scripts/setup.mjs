@@ -27,6 +27,8 @@ const SOURCES = [
   'tsconfig.json',
   'asconfig.json',
   'package-lock.json',
+  'scripts/bundle.mjs',
+  'bin/conntrack',
 ];
 
 /** Programs of the lab and the Debian packages they come from. */
@@ -107,6 +109,7 @@ function build() {
   const bin = join(ROOT, 'node_modules', '.bin');
   run(join(bin, 'asc'), ['assembly/index.ts', '--config', 'asconfig.json', '--target', 'release']);
   run(join(bin, 'tsc'), ['-p', 'tsconfig.json']);
+  run(process.execPath, [join(ROOT, 'scripts', 'bundle.mjs')]);
   writeFileSync(STAMP, '');
   console.log(`built in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 }

@@ -20,6 +20,7 @@ import {
   TABLE_SIZE,
   TABLE_USED,
 } from './layout';
+import { digestOut } from './digest';
 import { enqueue } from './shard';
 import { bump, removeRecord } from './table';
 
@@ -53,6 +54,7 @@ export function shardExpire(shard: usize, from: u32, count: u32, seconds: u32): 
     // A worker may see the clock a moment before main wrote the stamp's second.
     const age = <i32>(now - load<u32>(record, RECORD_STAMP));
     if (age < 0 || <u32>age < seconds) continue;
+    digestOut(table, record);
     removeRecord(shard, table, record);
     bump(table + TABLE_DESTROYED);
   }

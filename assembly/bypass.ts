@@ -25,6 +25,7 @@ import {
   SHARD_BYPASS_TAIL,
   SHARD_BYPASS_UPDATED,
   SHARD_BYPASS_WAITING,
+  SHARD_EXTENDED,
   SHARD_HANDLES_SLOT,
   SHARD_LAST_BAD,
   SHARD_OMIT_TIMEOUT,
@@ -39,7 +40,7 @@ import {
   TABLE_CAPACITY,
   TABLE_RECORDS,
 } from './layout';
-import { encodeSync, SYNC_OMIT_TIMEOUT, SYNC_WSCALE } from './sync';
+import { encodeSync, SYNC_EXTENDED, SYNC_OMIT_TIMEOUT, SYNC_WSCALE } from './sync';
 import { SYNC_MAX_MESSAGE } from './sync-encode';
 import { bump } from './table';
 
@@ -63,6 +64,7 @@ export function sayAtOnce(shard: usize, flow: usize, type: i32): void {
   const options = load<u32>(shard, SHARD_OPTIONS);
   let wire: u32 = 0;
   if (options & SHARD_OMIT_TIMEOUT) wire |= SYNC_OMIT_TIMEOUT;
+  if (options & SHARD_EXTENDED) wire |= SYNC_EXTENDED;
   if (options & SHARD_WINDOW_TRACKING) wire |= SYNC_WSCALE;
   const length = encodeSync(flow, at, SYNC_MAX_MESSAGE, type, wire);
   if (length <= 0) {

@@ -46,6 +46,9 @@ export {
   snapshotRecord,
 } from './shard';
 
+// digests of tables, and their repair
+export { shardDoubt, shardRemoveDoubted, shardSayAgain } from './digest';
+
 // shards in ALARM mode
 export { shardExpire, shardRefresh } from './alarm';
 
@@ -73,6 +76,7 @@ export { flowLine } from './text';
 
 // for tests and benchmarks: one step at a time
 export { filterPasses } from './filter';
+export { recordDigest, recordRange } from './digest';
 export { foldV6, hashLow } from './hash';
 export { keyOfTuple, packFlow, reserveParts, unpackFlow } from './record';
 export { addRecord, clearTable, findRecord, removeRecord } from './table';

@@ -32,6 +32,7 @@ import {
   HAS_STATUS,
   HAS_TIMEOUT,
   HAS_ZONE,
+  HAS_ZONE_ORIG,
   INJECT_OUTCOME,
   INJECT_REPEATS,
   INJECT_ROW,
@@ -227,7 +228,7 @@ export function shardInjected(shard: usize, list: usize, count: u32, wireOptions
       continue;
     }
     // The tuple is all there is to know: no side part but the addresses of IPv6.
-    store<u32>(flow, load<u32>(flow, FLOW_PRESENT) & (HAS_ORIG | HAS_ZONE), FLOW_PRESENT);
+    store<u32>(flow, load<u32>(flow, FLOW_PRESENT) & (HAS_ORIG | HAS_ZONE | HAS_ZONE_ORIG), FLOW_PRESENT);
     keyOfTuple(flow + FLOW_ORIG, zoneOfFlow(flow), key);
     let copy = findRecord(register, key, flow);
     if (typeOf(message) == MSG_DEL) {

@@ -246,6 +246,7 @@ export const OBJECT_QUEUED = 0x4; // in the transmit queue
 export const OBJECT_TOMB = 0x8; // dead, and nobody is told: remembered only while a dump runs
 export const OBJECT_FRESH = 0x10; // a new flow on an old tuple: travels as NEW until that is acknowledged
 export const OBJECT_TOLD = 0x20; // FRESH, and a NEW of it has left
+export const OBJECT_DOUBTED = 0x40; // external: its range is being repaired, and nobody spoke of it since
 
 // v6 part, 64 bytes.
 export const V6_SRC = 0;
@@ -284,7 +285,13 @@ export const TABLE_NO_MEMORY = 56;
 export const TABLE_NO_SPACE = 64;
 export const TABLE_UPDATED = 72;
 export const TABLE_DESTROYED = 80;
+export const TABLE_DIGESTS = 88; // u32: address of its digests, or 0: none are kept
 export const TABLE_SIZE = 96;
+
+// Digests of a table (digest.ts): a sum for each range of flows, then the same of the doubted alone.
+export const DIGEST_RANGES = 1024;
+export const DIGEST_DOUBTED = 8192; // where the second array begins, 8 bytes a range
+export const DIGEST_SIZE = 16384;
 
 export const TABLE_INTERNAL = 0;
 export const TABLE_EXTERNAL = 1;
@@ -345,6 +352,7 @@ export const SHARD_WINDOW_TRACKING = 0x4; // TCPWindowTracking: window scales on
 export const SHARD_SILENT = 0x8; // no peer to send to (Stats): nothing is queued
 export const SHARD_INJECT = 0x100; // DisableExternalCache: the external table is a register of copies
 export const SHARD_BYPASS = 0x200; // DisableInternalCache: events become messages, not records
+export const SHARD_EXTENDED = 0x400; // every peer takes attributes that no C daemon knows
 export const SHARD_REPORT = 0x10; // flows that end are reported (Stats)
 
 export const REPORT_SLOTS = 8192; // a power of two; two turns' worth of events
@@ -380,6 +388,7 @@ export const JOB_SIZE = 64;
 export const RING_HEAD = 0; // u32, atomic
 export const RING_DONE = 64; // u32, atomic, on a cache line of its own
 export const RING_READY = 128; // u32, atomic
+export const RING_PUMPED = 132; // u32, atomic: of the jobs done, those after which it has encoded
 export const RING_JOBS = 192;
 export const RING_SLOTS = 256; // a power of two
 export const RING_SIZE = 16640; // RING_JOBS + RING_SLOTS * JOB_SIZE, rounded up
@@ -492,7 +501,7 @@ export const ACTION_GOT_NACK = 4;
 export const ACTION_GOT_RESYNC = 5;
 export const ACTION_GOT_HELLO = 6;
 export const ACTION_GOT_HELLO_BACK = 7;
-export const ACTION_GOT_ALIVE = 8; // only of one that has a tail
+export const ACTION_GOT_ALIVE = 8; // only of one that has a tail; from: flow messages listed before it
 export const ACTIONS_MAX = 32768; // room in the list: four a message of the largest datagram
 export const LIST_MAX = 65536; // entries of a list of messages
 

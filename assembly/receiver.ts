@@ -278,7 +278,8 @@ function digest(receiver: usize, message: usize): bool {
   } else if (kind == KIND_RESYNC) {
     act(receiver, ACTION_GOT_RESYNC, 0, 0, message);
   } else if (hasTail(message)) {
-    act(receiver, ACTION_GOT_ALIVE, 0, 0, message);
+    // What was listed before it comes first.
+    act(receiver, ACTION_GOT_ALIVE, load<u32>(receiver, RECEIVER_FLOW_COUNT), 0, message);
   }
   return true;
 }

@@ -15,6 +15,7 @@ import {
   REQUEST_CREATE,
   REQUEST_DELETE,
 } from './ctnetlink';
+import { digestIn, digestOut } from './digest';
 import { EXPECT_ENTRY_SIZE } from './expect-layout';
 import {
   clearExpects,
@@ -87,6 +88,7 @@ import {
   SHARD_DUMPING,
   SHARD_EVENT_BAD,
   SHARD_EVENTS,
+  SHARD_EXTENDED,
   SHARD_FILTERED,
   SHARD_FLOW,
   SHARD_HANDLES,
@@ -133,7 +135,7 @@ import {
   TUPLE_KNOWN,
 } from './layout';
 import { dropParts, keyOfTuple, packFlow, reserveParts, unpackFlow, zoneOfFlow } from './record';
-import { decodeSync, encodeSync, SYNC_OMIT_TIMEOUT, SYNC_WSCALE } from './sync';
+import { decodeSync, encodeSync, SYNC_EXTENDED, SYNC_OMIT_TIMEOUT, SYNC_WSCALE } from './sync';
 import { addRecord, bump, clearTable, findRecord, removeRecord } from './table';
 
 // nlmsg_type of subsystem NFNL_SUBSYS_CTNETLINK (linux/netfilter/nfnetlink_conntrack.h)
@@ -224,13 +226,22 @@ function changeFlow(shard: usize, table: usize, flow: usize, fresh: bool, replic
     if (!replaceFlow(shard, table, record, flow)) return;
   } else {
     if (!partsFor(shard, table, record, flow)) return;
-    packFlow(record, flow, false);
-    setState(record, OBJECT_ALIVE);
-    store<u32>(record, load<u32>(CONTROL_NOW), RECORD_STAMP);
-    bump(table + TABLE_UPDATED);
+    mergeFlow(table, record, flow);
   }
   store<u8>(record, load<u8>(shard, SHARD_VISIT), RECORD_VISIT);
   if (replicate) enqueue(shard, record);
+}
+
+/** An update of a living record; its parts are reserved. */
+// @ts-ignore: decorator
+@inline
+function mergeFlow(table: usize, record: usize, flow: usize): void {
+  digestOut(table, record);
+  packFlow(record, flow, false);
+  digestIn(table, record);
+  setState(record, OBJECT_ALIVE);
+  store<u32>(record, load<u32>(CONTROL_NOW), RECORD_STAMP);
+  bump(table + TABLE_UPDATED);
 }
 
 /** reserveParts(), with a refusal counted. */
@@ -244,6 +255,7 @@ function addFlow(shard: usize, table: usize, key: usize, flow: usize): usize {
   const record = addRecord(shard, table, key, flow);
   if (record == 0) return 0;
   packFlow(record, flow, false);
+  digestIn(table, record);
   store<u32>(record, load<u32>(CONTROL_NOW), RECORD_STAMP);
   bump(table + TABLE_CREATED);
   return record;
@@ -254,8 +266,12 @@ function addFlow(shard: usize, table: usize, key: usize, flow: usize): usize {
  * messages are NEWs until one is acknowledged: an UPD would be merged into the old flow at the peer.
  */
 function replaceFlow(shard: usize, table: usize, record: usize, flow: usize): bool {
-  if (stateOf(record) == OBJECT_DEAD) store<u32>(table, load<u32>(table, TABLE_DEAD) - 1, TABLE_DEAD);
-  else bump(table + TABLE_DESTROYED);
+  if (stateOf(record) == OBJECT_DEAD) {
+    store<u32>(table, load<u32>(table, TABLE_DEAD) - 1, TABLE_DEAD);
+  } else {
+    digestOut(table, record);
+    bump(table + TABLE_DESTROYED);
+  }
   dropParts(shard, record);
   store<u32>(record, HAS_ORIG, RECORD_PRESENT);
   store<u32>(record, 0, RECORD_ID);
@@ -267,6 +283,7 @@ function replaceFlow(shard: usize, table: usize, record: usize, flow: usize): bo
     return false;
   }
   packFlow(record, flow, false);
+  digestIn(table, record);
   const queued = <u32>load<u8>(record, RECORD_OBJECT) & OBJECT_QUEUED;
   store<u8>(record, <u8>(queued | OBJECT_NEW | OBJECT_FRESH), RECORD_OBJECT);
   const now = load<u32>(CONTROL_NOW);
@@ -307,6 +324,7 @@ function countTraffic(shard: usize, flow: usize, packets: usize, bytes: usize): 
 
 /** Ends a living record: with a DEL to send, or at once when nobody is told. */
 function buryFlow(shard: usize, table: usize, record: usize, replicate: bool): void {
+  digestOut(table, record);
   if (replicate && !(load<u32>(shard, SHARD_OPTIONS) & SHARD_SILENT)) {
     markDead(table, record, 0);
     enqueue(shard, record);
@@ -346,7 +364,9 @@ function dropFlow(shard: usize, table: usize, record: usize): void {
  */
 export function disown(shard: usize, record: usize): void {
   if (load<u8>(record, RECORD_OBJECT) != OBJECT_NEW || load<u32>(record, RECORD_SEQUENCE)) return;
-  dropFlow(shard, tableOf(shard, TABLE_INTERNAL), record);
+  const table = tableOf(shard, TABLE_INTERNAL);
+  digestOut(table, record);
+  dropFlow(shard, table, record);
 }
 
 // -------------------------------------------------------------------------------- kernel dump
@@ -407,7 +427,7 @@ export function shardDump(shard: usize, list: usize, count: u32, replicate: u32)
       if (!replaceFlow(shard, table, record, flow)) continue;
     } else {
       if (!partsFor(shard, table, record, flow)) continue;
-      changed = mergeDumped(record, flow, load<u8>(record, RECORD_VISIT) == visit);
+      changed = mergeDumped(table, record, flow, load<u8>(record, RECORD_VISIT) == visit);
       if (changed) {
         setState(record, OBJECT_ALIVE);
         bump(table + TABLE_UPDATED);
@@ -424,12 +444,14 @@ function sameIncarnation(record: usize, flow: usize): bool {
 }
 
 /** Merges a dump entry into a living record; true when a peer would want to know. */
-function mergeDumped(record: usize, flow: usize, newerEvent: bool): bool {
+function mergeDumped(table: usize, record: usize, flow: usize, newerEvent: bool): bool {
   const status = load<u32>(record, RECORD_STATUS);
   const mark = load<u32>(record, RECORD_MARK);
   const state = load<u8>(record, RECORD_STATE);
   const present = load<u32>(record, RECORD_PRESENT);
+  digestOut(table, record);
   packFlow(record, flow, newerEvent);
+  digestIn(table, record);
   if (!newerEvent) store<u32>(record, load<u32>(CONTROL_NOW), RECORD_STAMP);
   return (
     status != load<u32>(record, RECORD_STATUS) ||
@@ -608,6 +630,7 @@ function doneSending(shard: usize, table: usize, record: usize, options: u32): v
 function encodeRecord(shard: usize, record: usize, out: usize, room: u32, options: u32): i32 {
   let wire: u32 = 0;
   if (options & SHARD_OMIT_TIMEOUT) wire |= SYNC_OMIT_TIMEOUT;
+  if (options & SHARD_EXTENDED) wire |= SYNC_EXTENDED;
   if (isExpectation(shard, record)) {
     return encodeExpectEntry(record, out, room, messageType(record), wire);
   }
@@ -672,6 +695,7 @@ export function shardMessages(shard: usize, list: usize, count: u32, wireOptions
     const type = <u32>load<u8>(message) & 0xf;
     if (type == 2) {
       if (record == 0) continue;
+      digestOut(table, record);
       removeRecord(shard, table, record);
       bump(table + TABLE_DESTROYED);
     } else if (record == 0) {
@@ -679,10 +703,7 @@ export function shardMessages(shard: usize, list: usize, count: u32, wireOptions
     } else if (type == 0) {
       replaceFlow(shard, table, record, flow);
     } else if (partsFor(shard, table, record, flow)) {
-      packFlow(record, flow, false);
-      setState(record, OBJECT_ALIVE);
-      store<u32>(record, load<u32>(CONTROL_NOW), RECORD_STAMP);
-      bump(table + TABLE_UPDATED);
+      mergeFlow(table, record, flow);
     }
   }
 }

@@ -31,6 +31,7 @@ export const DCCP: u32 = 33;
 export const ICMPV6: u32 = 58;
 export const SCTP: u32 = 132;
 export const UDPLITE: u32 = 136;
+export const GRE: u32 = 47;
 
 /** The peer is a big-endian C daemon: ICMP id and NAT ports arrive and leave unswapped. */
 export const SYNC_BIG_ENDIAN_PEER: u32 = 1;
@@ -38,6 +39,8 @@ export const SYNC_BIG_ENDIAN_PEER: u32 = 1;
 export const SYNC_OMIT_TIMEOUT: u32 = 2;
 /** Encoding: send window scales, because the configuration sets TCPWindowTracking. */
 export const SYNC_WSCALE: u32 = 4;
+/** Encoding: every peer takes what no C daemon knows. */
+export const SYNC_EXTENDED: u32 = 8;
 
 // Attribute types of CT messages.
 export const IPV4: u32 = 0;
@@ -73,6 +76,19 @@ export const SNAT_IPV6: u32 = 29;
 export const DNAT_IPV6: u32 = 30;
 export const SYNPROXY: u32 = 31;
 export const ZONE: u32 = 32;
+
+// Attributes that no C daemon knows: sent only while every peer has said that it can take them. The
+// numbers leave room for what the protocol may get.
+export const ZONE_ORIG: u32 = 60;
+export const ZONE_REPLY: u32 = 61;
+export const GRE_KEYS: u32 = 62; // source, destination; as ports
+
+/** Is there an attribute of this type? */
+// @ts-ignore: decorator
+@inline
+export function isAttribute(type: u32): bool {
+  return type <= ZONE || (type >= ZONE_ORIG && type <= GRE_KEYS);
+}
 
 /** Bytes of a LABELS payload: 128 labels, as Linux has. */
 export const LABELS_SIZE: u32 = 16;

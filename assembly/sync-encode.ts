@@ -29,6 +29,8 @@ import {
   FLOW_WSCALE_ORIG,
   FLOW_WSCALE_REPLY,
   FLOW_ZONE,
+  FLOW_ZONE_ORIG,
+  FLOW_ZONE_REPLY,
   HAS_DCCP_ROLE,
   HAS_HELPER,
   HAS_LABELS,
@@ -48,6 +50,8 @@ import {
   HAS_VTAG,
   HAS_WSCALE,
   HAS_ZONE,
+  HAS_ZONE_ORIG,
+  HAS_ZONE_REPLY,
   KNOWN_ICMP,
   KNOWN_L3,
   KNOWN_L4,
@@ -67,6 +71,8 @@ import {
   DNAT_IPV4,
   DNAT_IPV6,
   DPAT_PORT,
+  GRE,
+  GRE_KEYS,
   head,
   HELPER_NAME,
   HELPER_PAYLOAD,
@@ -107,6 +113,7 @@ import {
   SPAT_PORT,
   STATUS,
   swapped,
+  SYNC_EXTENDED,
   SYNC_OMIT_TIMEOUT,
   SYNC_WSCALE,
   SYNPROXY,
@@ -118,12 +125,15 @@ import {
   UDP,
   UDPLITE,
   ZONE,
+  ZONE_ORIG,
+  ZONE_REPLY,
 } from './sync-attribute';
 
 /** No message that encodeSync() writes is longer, in bytes. */
 export const SYNC_MAX_MESSAGE: u32 = 320;
 
 const HEADER: u32 = 8;
+const ONE_WAY: u32 = HAS_ZONE_ORIG | HAS_ZONE_REPLY;
 const SEQADJ: u32 = HAS_SEQADJ_ORIG | HAS_SEQADJ_REPLY;
 /**
  * Writes the CT message `type` (0 NEW, 1 UPD, 2 DEL) of the Flow at `flow` to `out` and returns its
@@ -150,6 +160,8 @@ export function encodeSync(flow: usize, out: usize, room: u32, type: i32, option
   at = putExtensions(at, flow, present);
   if (sendsZone(present, flow)) {
     at = putRaw16(at, ZONE, bswap<u16>(load<u16>(flow, FLOW_ZONE)));
+  } else if (options & SYNC_EXTENDED && present & ONE_WAY) {
+    at = putOneWay(at, flow, present);
   }
   const len = <u32>(at - out);
   store<u32>(out, 0x10 | (type & 15) | (<u32>bswap<u16>(<u16>len) << 16));
@@ -187,6 +199,23 @@ function sendsZone(present: u32, flow: usize): bool {
   return (present & HAS_ZONE) != 0 && load<u16>(flow, FLOW_ZONE) != 0;
 }
 
+// The zone of one direction alone.
+function putOneWay(at: usize, flow: usize, present: u32): usize {
+  if (present & HAS_ZONE_ORIG) {
+    at = putRaw16(at, ZONE_ORIG, bswap<u16>(load<u16>(flow, FLOW_ZONE_ORIG)));
+  }
+  if (!(present & HAS_ZONE_REPLY)) return at;
+  return putRaw16(at, ZONE_REPLY, bswap<u16>(load<u16>(flow, FLOW_ZONE_REPLY)));
+}
+
+// The keys of GRE: without them two tunnels between the same hosts are one flow.
+// @ts-ignore: decorator
+@inline
+function sendsKeys(orig: usize, l4: u32, options: u32): bool {
+  if (l4 != GRE) return false;
+  return (options & SYNC_EXTENDED) != 0 && (load<u8>(orig, TUPLE_KNOWN) & KNOWN_PORTS) != 0;
+}
+
 // Ports and state, or the ICMP triple: what depends on the protocol.
 function putProtocol(at: usize, flow: usize, present: u32, options: u32): usize {
   const orig = flow + FLOW_ORIG;
@@ -196,7 +225,11 @@ function putProtocol(at: usize, flow: usize, present: u32, options: u32): usize 
     at = putU8(at, ICMP_CODE, load<u8>(orig, TUPLE_ICMP_CODE));
     return putRaw16(at, ICMP_ID, swapped(orig + TUPLE_SPORT, options));
   }
-  if (!sendsPorts(l4)) return sendsLitePorts(orig, l4) ? putRaw32(at, PORT, load<u32>(orig, TUPLE_SPORT)) : at;
+  if (!sendsPorts(l4)) {
+    if (sendsLitePorts(orig, l4)) return putRaw32(at, PORT, load<u32>(orig, TUPLE_SPORT));
+    if (!sendsKeys(orig, l4, options)) return at;
+    return putRaw32(at, GRE_KEYS, load<u32>(orig, TUPLE_SPORT));
+  }
   const ports = load<u8>(orig, TUPLE_KNOWN) & KNOWN_PORTS ? load<u32>(orig, TUPLE_SPORT) : 0;
   at = putRaw32(at, PORT, ports);
   if (!(present & HAS_STATE) || l4 == UDP) return at;
@@ -294,6 +327,7 @@ function encodedLength(flow: usize, options: u32): u32 {
   const l4: u32 = load<u8>(orig, TUPLE_L4);
   const inet = load<u8>(orig, TUPLE_L3) == INET;
   let len = HEADER + (inet ? 12 : 36) + 8 + 8 + protocolLength(orig, l4, present, options);
+  if (sendsKeys(orig, l4, options)) len += 8;
   if (sendsTimeout(present, options)) len += 8;
   if (present & HAS_MARK) len += 8;
   if (present & HAS_MASTER) {
@@ -314,7 +348,10 @@ function encodedLength(flow: usize, options: u32): u32 {
   }
   if (sendsLabels(present, flow)) len += 4 + LABELS_SIZE;
   if (present & HAS_SYNPROXY) len += 16;
-  return sendsZone(present, flow) ? len + 8 : len;
+  if (sendsZone(present, flow)) return len + 8;
+  if (!(options & SYNC_EXTENDED)) return len;
+  if (present & HAS_ZONE_ORIG) len += 8;
+  return present & HAS_ZONE_REPLY ? len + 8 : len;
 }
 
 // Ports of UDP-Lite, if the kernel told them. A C daemon sends none, but takes and commits them.

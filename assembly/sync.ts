@@ -41,6 +41,8 @@ import {
   FLOW_WSCALE_ORIG,
   FLOW_WSCALE_REPLY,
   FLOW_ZONE,
+  FLOW_ZONE_ORIG,
+  FLOW_ZONE_REPLY,
   HAS_DCCP_ROLE,
   HAS_HELPER,
   HAS_LABELS,
@@ -60,6 +62,8 @@ import {
   HAS_VTAG,
   HAS_WSCALE,
   HAS_ZONE,
+  HAS_ZONE_ORIG,
+  HAS_ZONE_REPLY,
   KNOWN_ICMP,
   KNOWN_L3,
   KNOWN_L4,
@@ -78,6 +82,8 @@ import {
   DNAT_IPV4,
   DNAT_IPV6,
   DPAT_PORT,
+  GRE,
+  GRE_KEYS,
   head,
   HELPER_NAME,
   HELPER_PAYLOAD,
@@ -87,6 +93,7 @@ import {
   ICMP_TYPE,
   ICMPV6,
   INET,
+  isAttribute,
   IPV4,
   IPV6,
   L4PROTO,
@@ -122,9 +129,11 @@ import {
   TIMEOUT,
   UDPLITE,
   ZONE,
+  ZONE_ORIG,
+  ZONE_REPLY,
 } from './sync-attribute';
 
-export { SYNC_BIG_ENDIAN_PEER, SYNC_OMIT_TIMEOUT, SYNC_WSCALE } from './sync-attribute';
+export { SYNC_BIG_ENDIAN_PEER, SYNC_EXTENDED, SYNC_OMIT_TIMEOUT, SYNC_WSCALE } from './sync-attribute';
 export * from './sync-encode';
 export * from './sync-expect';
 
@@ -223,6 +232,8 @@ function exactLength(type: u32): u32 {
     case DPAT_PORT:
     case ICMP_ID:
     case ZONE:
+    case ZONE_ORIG:
+    case ZONE_REPLY:
       return 6;
     case IPV4:
     case MASTER_IPV4:
@@ -240,7 +251,7 @@ function exactLength(type: u32): u32 {
     case HELPER_NAME:
     case LABELS:
       return 0;
-    default: // PORT, STATUS, TIMEOUT, MARK, MASTER_PORT, SNAT_IPV4, DNAT_IPV4, SCTP_VTAG_*
+    default: // PORT, GRE_KEYS, STATUS, TIMEOUT, MARK, MASTER_PORT, SNAT_IPV4, DNAT_IPV4, SCTP_VTAG_*
       return 8;
   }
 }
@@ -250,7 +261,7 @@ function exactLength(type: u32): u32 {
 @inline
 function checkAttribute(size: u32, type: u32, remain: i32): i32 {
   if (<i32>size > remain || size < 4) return BAD_LENGTH;
-  if (type > ZONE) return BAD_TYPE;
+  if (!isAttribute(type)) return BAD_TYPE;
   const exact = exactLength(type);
   if (exact != 0) return size == exact ? 0 : BAD_SIZE;
   return size > (type == LABELS ? LABELS_LENGTH_MAX : 4 + HELPER_PAYLOAD) ? BAD_SIZE : 0;
@@ -401,6 +412,15 @@ function decodeRare(type: u32, bytes: u32, payload: usize, flow: usize, seen: u6
       store<u32>(flow, bswap<u32>(load<u32>(payload, 4)), FLOW_SYNPROXY);
       store<u32>(flow, bswap<u32>(load<u32>(payload, 8)), FLOW_SYNPROXY + 8);
       break;
+    case ZONE_ORIG:
+      store<u16>(flow, bswap<u16>(load<u16>(payload)), FLOW_ZONE_ORIG);
+      break;
+    case ZONE_REPLY:
+      store<u16>(flow, bswap<u16>(load<u16>(payload)), FLOW_ZONE_REPLY);
+      break;
+    case GRE_KEYS: // where ports are, which have the last word where there are any
+      store<u32>(flow, load<u32>(payload), FLOW_ORIG + TUPLE_SPORT);
+      break;
   }
   return seen | bit(type);
 }
@@ -459,6 +479,9 @@ function finishTuple(tuple: usize, seen: u64, l4: u32, ports: u32, icmp: u32): b
     if ((seen & triple) != triple) return false;
     identity = icmp;
     known |= KNOWN_ICMP;
+  } else if (l4 == GRE && (seen & bit(GRE_KEYS)) != 0) {
+    identity = load<u32>(tuple, TUPLE_SPORT); // where it was put as it came
+    known |= KNOWN_PORTS;
   } else if (l4 == UDPLITE && (seen & bit(PORT)) != 0) {
     // No C daemon sends these: they are ours.
     identity = ports;
@@ -492,6 +515,11 @@ function finishRare(flow: usize, seen: u64, l4: u32, states: u32): u32 {
   } else if (l4 == DCCP) {
     store<u8>(flow, states >> 16, FLOW_STATE);
     present |= when(seen, DCCP_STATE, HAS_STATE) | when(seen, DCCP_ROLE, HAS_DCCP_ROLE);
+  }
+  // One zone for both directions, or one of one direction: a flow has no two.
+  if (!(seen & bit(ZONE)) || load<u16>(flow, FLOW_ZONE) == 0) {
+    if (load<u16>(flow, FLOW_ZONE_ORIG) != 0) present |= when(seen, ZONE_ORIG, HAS_ZONE_ORIG);
+    if (load<u16>(flow, FLOW_ZONE_REPLY) != 0) present |= when(seen, ZONE_REPLY, HAS_ZONE_REPLY);
   }
   const master = (seen & (bit(MASTER_IPV4) | bit(MASTER_IPV6))) != 0;
   if (master && (seen & bit(MASTER_L4PROTO)) != 0) {
@@ -542,12 +570,13 @@ function peek(
 ): i32 {
   let icmp: u32 = 0;
   let zone: u32 = 0;
+  let zoneOrig: u32 = 0;
   let remain = <i32>(end - at);
   while (remain > 4) {
     const size: u32 = bswap<u16>(load<u16>(at));
     const type: u32 = bswap<u16>(load<u16>(at, 2));
     if (<i32>size > remain || size < 4) return BAD_LENGTH;
-    if (type > ZONE) return BAD_TYPE;
+    if (!isAttribute(type)) return BAD_TYPE;
     if (bit(type) & IDENTITY) {
       if (size != exactLength(type)) return BAD_SIZE;
       const payload = at + 4;
@@ -574,6 +603,12 @@ function peek(
         case ICMP_CODE:
           icmp = (icmp & ~0xff000000) | (<u32>load<u8>(payload) << 24);
           break;
+        case ZONE_ORIG:
+          zoneOrig = bswap<u16>(load<u16>(payload));
+          break;
+        case GRE_KEYS:
+          store<u32>(tuple, load<u32>(payload), TUPLE_SPORT);
+          break;
         default:
           zone = bswap<u16>(load<u16>(payload));
       }
@@ -581,8 +616,9 @@ function peek(
     at += padded(size);
     remain -= padded(size);
   }
-  return finishTuple(tuple, seen, l4, ports, icmp) ? zone : BAD_TUPLE;
+  if (!finishTuple(tuple, seen, l4, ports, icmp)) return BAD_TUPLE;
+  return zone != 0 ? zone : zoneOrig;
 }
 
-// Types 0 to 3, the ICMP triple and the zone.
-const IDENTITY: u64 = 0x1_01c0_000f;
+// Types 0 to 3, the ICMP triple, the zones and the keys of GRE.
+const IDENTITY: u64 = 0x5000_0001_01c0_000f;

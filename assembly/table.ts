@@ -18,6 +18,7 @@ import {
   CONTROL_COUNT,
   CONTROL_LIMIT,
   CONTROL_NOW,
+  DIGEST_SIZE,
   FLOW_ORIG,
   OBJECT_FREE,
   OBJECT_NEW,
@@ -40,6 +41,7 @@ import {
   TABLE_CAPACITY,
   TABLE_COUNT,
   TABLE_CREATE_FAILED,
+  TABLE_DIGESTS,
   TABLE_FREE,
   TABLE_HEADS,
   TABLE_KIND,
@@ -208,4 +210,6 @@ export function clearTable(shard: usize, table: usize): void {
   store<u32>(table, 0, TABLE_USED);
   store<u32>(table, 0, TABLE_FREE);
   store<u32>(table, 0, TABLE_COUNT);
+  const digests = <usize>load<u32>(table, TABLE_DIGESTS);
+  if (digests != 0) memory.fill(digests, 0, DIGEST_SIZE);
 }

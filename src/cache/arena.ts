@@ -32,6 +32,8 @@ export interface ArenaLimits {
   filter?: Uint8Array;
   /** Expectations are replicated. Left out: they are not, and take no memory. */
   expectations?: ExpectationLimits;
+  /** Digests of the tables are kept, so that nodes can compare them. Left out: they are not. */
+  digests?: boolean;
   /** Dedicated links over TCP. Left out: none. */
   streams?: number;
   /** ErrorQueueLength: datagrams kept while no stream is connected. */
@@ -144,6 +146,8 @@ export class Arena {
   readonly expectSnapshots: { buffer: number; count: number };
   /** A batch of messages for the kernel: their list, and a row for each. */
   readonly injection: { list: number; rows: number };
+  /** Ranges of flows, a bit each: those said again, and those in doubt. */
+  readonly ranges: { said: number; doubted: number };
   /** Per TCP link, LINK_SLOT bytes: the message whose end has not arrived yet. */
   readonly carries: number[] = [];
   /** What TCP links could not send yet; one area for all of them. */
@@ -205,6 +209,8 @@ export class Arena {
       buffer: plan.reserve(SNAPSHOT_COUNT * L.SNAPSHOT_SIZE),
       count: SNAPSHOT_COUNT,
     };
+    const bitmap = limits.digests ? L.DIGEST_RANGES / 8 : 0;
+    this.ranges = { said: plan.reserve(bitmap), doubted: plan.reserve(bitmap) };
     this.injection = {
       list: plan.reserve(L.INJECT_BATCH * 4),
       rows: plan.reserve(L.INJECT_SIZE),
@@ -416,6 +422,7 @@ export class Arena {
       this.set(table + L.TABLE_RECORDS, layout.records[kind]!);
       this.set(table + L.TABLE_CAPACITY, this.shardCapacity);
       this.set(table + L.TABLE_HEADS, layout.heads[kind]!);
+      this.set(table + L.TABLE_DIGESTS, layout.digests[kind]!);
       this.set(table + L.TABLE_BUCKETS, FIRST_BUCKETS);
       this.set(table + L.TABLE_BUCKETS_MAX, Math.max(FIRST_BUCKETS, this.shardCapacity));
     }
@@ -476,6 +483,8 @@ interface ShardLayout {
   context: number;
   records: [number, number];
   heads: [number, number];
+  /** Digests of each table, or 0. */
+  digests: [number, number];
   queue: number;
   out: number;
   outSize: number;
@@ -495,9 +504,11 @@ function layShard(plan: Plan, capacity: number, limits: ArenaLimits): ShardLayou
   const handles = plan.reserve(OUT_SLOTS * handlesSlot * 4);
   const heads: [number, number] = [0, 0];
   const records: [number, number] = [0, 0];
+  const digests: [number, number] = [0, 0];
   for (const kind of [L.TABLE_INTERNAL, L.TABLE_EXTERNAL]) {
     heads[kind] = plan.reserve(Math.max(FIRST_BUCKETS, capacity) * 4);
     records[kind] = plan.reserve(capacity * L.RECORD_SIZE);
+    if (limits.digests) digests[kind] = plan.reserve(L.DIGEST_SIZE);
   }
   const more = limits.expectations === undefined ? 0 : expectCapacity(limits);
   const queue = plan.reserve((capacity + more + 1) * 4);
@@ -509,7 +520,10 @@ function layShard(plan: Plan, capacity: number, limits: ArenaLimits): ShardLayou
   }
   const reporting = (limits.shardOptions & L.SHARD_REPORT) !== 0;
   const reports = reporting ? plan.reserve(L.REPORT_SLOTS * L.FLOW_SIZE) : 0;
-  return { context, records, heads, queue, out, outSize, handles, handlesSlot, expects, reports };
+  return {
+    ...{ context, records, heads, digests, queue },
+    ...{ out, outSize, handles, handlesSlot, expects, reports },
+  };
 }
 
 /** Expectations that fit each table of a shard. */

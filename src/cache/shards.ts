@@ -45,6 +45,8 @@ export interface Shards {
   position(shard: number): number;
   /** Is the shard through with the orders up to `position`? */
   reached(shard: number, position: number): boolean;
+  /** Is every order carried out, and everything encoded that fits the slots? */
+  isAtRest(): boolean;
   /** Blocks this thread until the shard is through with `position`. Only for a full ring of batches. */
   waitFor(shard: number, position: number): void;
   /** Answers to calls that are ready are given; main does this once a turn. */
@@ -96,6 +98,10 @@ export class LocalShards implements Shards {
   }
 
   reached(): boolean {
+    return true;
+  }
+
+  isAtRest(): boolean {
     return true;
   }
 
@@ -220,6 +226,17 @@ export class WorkerShards implements Shards {
   reached(shard: number, position: number): boolean {
     const done = Atomics.load(this.arena.i32, (this.arena.rings[shard]! + L.RING_DONE) / 4);
     return ((done - position) | 0) >= 0;
+  }
+
+  isAtRest(): boolean {
+    const { i32, rings } = this.arena;
+    return rings.every((ring) => {
+      const head = i32[(ring + L.RING_HEAD) / 4]!;
+      return (
+        Atomics.load(i32, (ring + L.RING_PUMPED) / 4) === head &&
+        Atomics.load(i32, (ring + L.RING_READY) / 4) === 0
+      );
+    });
   }
 
   waitFor(shard: number, position: number): void {

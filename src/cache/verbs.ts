@@ -119,6 +119,12 @@ const expectExpire: Verb = (core, context, words, a) => {
   core.shardExpectExpire(context, words[a]!);
   return 0;
 };
+const sayAgain: Verb = (core, context, words, a) =>
+  core.shardSayAgain(context, words[a]!, words[a + 1]!, words[a + 2]!, words[a + 3]!);
+const doubt: Verb = (core, context, words, a) =>
+  core.shardDoubt(context, words[a]!, words[a + 1]!, words[a + 2]!);
+const removeDoubted: Verb = (core, context, words, a) =>
+  core.shardRemoveDoubted(context, words[a]!, words[a + 1]!, words[a + 2]!);
 /** Does nothing: makes a worker look at its transmit queue again. */
 const pump: Verb = () => 0;
 
@@ -148,6 +154,9 @@ export const VERBS = [
   expectSnapshot,
   expectRefresh,
   expectExpire,
+  sayAgain,
+  doubt,
+  removeDoubted,
 ] as const;
 
 export const VERB = {
@@ -176,5 +185,8 @@ export const VERB = {
   expectSnapshot: 22,
   expectRefresh: 23,
   expectExpire: 24,
+  sayAgain: 25,
+  doubt: 26,
+  removeDoubted: 27,
 } as const;
 export type VERB = (typeof VERB)[keyof typeof VERB];

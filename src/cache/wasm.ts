@@ -202,6 +202,9 @@ export interface Core {
     options: number,
   ): void;
   shardInjected(shard: number, list: number, count: number, wireOptions: number): void;
+  shardSayAgain(shard: number, from: number, count: number, ranges: number, most: number): number;
+  shardDoubt(shard: number, from: number, count: number, ranges: number): number;
+  shardRemoveDoubted(shard: number, from: number, count: number, ranges: number): number;
   shardFlush(shard: number, kind: number): void;
   shardSnapshot(shard: number, cursor: number, kind: number, out: number, most: number): number;
   snapshotRecord(record: number, out: number): void;

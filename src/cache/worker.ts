@@ -29,6 +29,7 @@ export default function runShard(task: ShardTask): void {
   const head = (task.ring + L.RING_HEAD) / 4;
   const done = (task.ring + L.RING_DONE) / 4;
   const ready = (task.ring + L.RING_READY) / 4;
+  const pumped = (task.ring + L.RING_PUMPED) / 4;
   const jobs = (task.ring + L.RING_JOBS) / 4;
   const asleep = L.CONTROL_ASLEEP / 4;
   const stop = L.CONTROL_STOP / 4;
@@ -53,6 +54,7 @@ export default function runShard(task: ShardTask): void {
         const filled = core.shardPump(task.context, PUMP_SLOTS);
         if (filled > 0) Atomics.store(atomics, ready, filled);
       }
+      Atomics.store(atomics, pumped, next);
       if (Atomics.exchange(atomics, asleep, 0) === 1) signalEventfd(task.wake);
     }
     Atomics.wait(atomics, head, seen, SLEEP);

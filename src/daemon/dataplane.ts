@@ -18,6 +18,7 @@ import type { DedicatedLinks } from '../channel/links.js';
 import type { EventSource } from '../kernel/events.js';
 import { clearEventfd, POLLFD_SIZE, POLLIN, pollAsync, signalEventfd } from '../kernel/syscalls.js';
 import type { Alarm } from '../sync/alarm.js';
+import type { Digests } from '../sync/digests.js';
 import type { Expectations } from '../sync/expectations.js';
 import type { Replication } from '../sync/replication.js';
 
@@ -41,7 +42,9 @@ export interface DataPlaneParts {
   wake: number;
   events: EventSource;
   /** Undefined in Stats mode: there is no peer. */
-  peers: { links: DedicatedLinks; replication: Replication } | undefined;
+  peers:
+    | { links: DedicatedLinks; replication: Replication; digests?: Digests | undefined }
+    | undefined;
   /** Takes the kernel's events of expectations; undefined without ExpectationSync. */
   expectations?: Pick<Expectations, 'events'> | undefined;
   /** ALARM mode only. */
@@ -102,7 +105,8 @@ export class DataPlane {
     const now = performance.now();
     arena.set(L.CONTROL_NOW, monotonicSeconds(now));
     let more = false;
-    let busy = false;
+    // First: what the last turn changed is told by now, and nothing has changed since.
+    let busy = peers?.digests?.turn(now) ?? false;
     for (let room = this.eventLimit; room > 0; ) {
       const most = Math.min(room, arena.batches[0]!.count);
       const count = this.takeEvents(most);

@@ -20,9 +20,11 @@ import { expectText } from '../report/expect.js';
 import { FlowReader, flowText } from '../report/flow.js';
 import { Alarm } from '../sync/alarm.js';
 import { type CommitReport, commitFlows } from '../sync/commit.js';
+import { Digests } from '../sync/digests.js';
 import { Expectations } from '../sync/expectations.js';
 import { Masters } from '../sync/masters.js';
 import { Replication } from '../sync/replication.js';
+import { CAPABILITY } from '../sync/tail.js';
 import { VERSION } from '../version.js';
 import { DataPlane, monotonicSeconds } from './dataplane.js';
 import { FlowNode, type FlowVisit, reasonText } from './flows.js';
@@ -49,6 +51,8 @@ export class SyncNode extends FlowNode {
   readonly bypass: boolean;
   /** DisableExternalCache. */
   readonly injector: Injector | undefined;
+  /** Compares the caches with the peer's; undefined where they cannot be. */
+  readonly digests: Digests | undefined;
   private readonly commits: RequestSocket;
   private readonly watcher: InterfaceWatcher;
   private committing = false;
@@ -76,6 +80,7 @@ export class SyncNode extends FlowNode {
       ackWindowSize: sync.ackWindowSize,
       firstSequence: firstSequence(),
       ...expectationLimits(sync),
+      digests: hasDigests(sync),
     });
     this.links = this.openLinks(links);
     this.watcher = watchInterfaces(
@@ -99,12 +104,21 @@ export class SyncNode extends FlowNode {
       onPeerStart: () => log.limited('info', 'peer', 'the peer has started'),
       onHeard: (now) => this.links.heard(now),
       program: VERSION,
+      capabilities: CAPABILITY.ZONES | (hasDigests(sync) ? CAPABILITY.DIGESTS : 0),
+      beaconParts: () => this.digests?.beaconParts(performance.now()) ?? [],
+      onTail: (peer, tail, now) => this.digests?.hear(peer, tail, now),
       addressOf: () => sync.links[this.links.active]!.destination.text,
       ...(injector && { inject: (list, count) => injector.inject(list, count) }),
     });
     this.expectations =
       sync.expectationSync === false ? undefined : new Expectations(this.tableParts());
     this.masters = this.expectations && new Masters(this.tableParts());
+    this.digests = hasDigests(sync)
+      ? new Digests({
+          ...{ arena, shards: this.shards, replication: this.replication },
+          notice: (topic, text) => log.limited('notice', topic, text),
+        })
+      : undefined;
     this.plane = new DataPlane({
       arena: this.arena,
       base: this.base,
@@ -112,7 +126,7 @@ export class SyncNode extends FlowNode {
       shards: this.shards,
       wake: this.wake,
       events: this.events,
-      peers: { links: this.links, replication: this.replication },
+      peers: { links: this.links, replication: this.replication, digests: this.digests },
       expectations: this.expectations && {
         events: (list, count, positions) => {
           this.noteMasters(list, count);
@@ -132,6 +146,7 @@ export class SyncNode extends FlowNode {
 
   override async start(): Promise<void> {
     await super.start();
+    this.cacheIsComplete(true);
     await this.readExpectations({ replicate: false, purge: false });
     if (this.sync.startupResync) this.log.notice('resync requested');
   }
@@ -254,7 +269,10 @@ export class SyncNode extends FlowNode {
 
   override async resyncWithKernel(): Promise<void> {
     if (this.bypass) this.log.notice('resync is unsupported in this mode');
-    else await super.resyncWithKernel();
+    else {
+      await super.resyncWithKernel();
+      this.cacheIsComplete(true);
+    }
   }
 
   /** With the bypass there is nothing to compare: what was missed is lost until it changes again. */
@@ -263,7 +281,10 @@ export class SyncNode extends FlowNode {
   }
 
   protected override async compareWithKernel(): Promise<void> {
-    if (this.comparable) await super.compareWithKernel();
+    if (this.comparable) {
+      await super.compareWithKernel();
+      this.cacheIsComplete(true);
+    }
     await this.readExpectations({ replicate: true, purge: true });
   }
 
@@ -275,6 +296,8 @@ export class SyncNode extends FlowNode {
     }
     this.cancelPurge();
     // With the bypass the C daemon deletes the kernel's flows here. Ours never does: -F says so.
+    // What the kernel has is not in it any more: a peer must not take it for all there is.
+    if (internal) this.cacheIsComplete(false);
     if (internal) await this.onAllShards(VERB.flush, L.TABLE_INTERNAL);
     // With injection this empties the register: the copies in the kernel are our flows from now on.
     if (external) await this.onAllShards(VERB.flush, L.TABLE_EXTERNAL);
@@ -338,6 +361,10 @@ export class SyncNode extends FlowNode {
   protected override expiresIn(kind: number, stamp: number): number | undefined {
     if (kind !== L.TABLE_EXTERNAL || this.sync.mode !== 'ALARM') return undefined;
     return Math.max(0, stamp + this.sync.cacheTimeout - monotonicSeconds());
+  }
+
+  private cacheIsComplete(complete: boolean): void {
+    if (this.digests !== undefined) this.digests.complete = complete;
   }
 
   private cancelPurge(): void {
@@ -412,6 +439,11 @@ function expectationLimits(sync: Sync): { expectations?: ExpectationLimits } {
   const { expectationSync: followed, disableInternalCache: orphans } = sync;
   if (followed === false) return {};
   return { expectations: { helpers: followed === true ? [] : followed, orphans } };
+}
+
+/** Without one of the caches, and in ALARM, there is nothing that could be compared. */
+function hasDigests({ mode, disableInternalCache, disableExternalCache }: Sync): boolean {
+  return mode !== 'ALARM' && !disableInternalCache && !disableExternalCache;
 }
 
 function shardOptions(sync: Sync): number {

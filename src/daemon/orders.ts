@@ -16,6 +16,7 @@ import type { Log } from './log.js';
 import type { SyncNode } from './node.js';
 import {
   allLinkCounters,
+  comparisonCounters,
   linkCounters,
   networkCounters,
   queueCounters,
@@ -59,7 +60,10 @@ function statistics({ node, control }: OrderParts, code: number): StatisticsView
     case Request.STATISTICS:
       return { view: 'general', counters: generalCounters(node) };
     case Request.STATISTICS_NETWORK:
-      return { view: 'network', counters: networkCounters(node), link: linkCounters(node) };
+      return {
+        ...{ view: 'network', counters: networkCounters(node), link: linkCounters(node) },
+        comparison: comparisonCounters(node),
+      };
     case Request.STATISTICS_CACHE:
       return { view: 'cache', counters: generalCounters(node).tables };
     case Request.STATISTICS_RUNTIME:

@@ -7,6 +7,7 @@ import type { ControlCounters } from '../control/server.js';
 import type {
   BypassCounters,
   CacheCounters,
+  ComparisonCounters,
   LinkCounters,
   NetworkCounters,
   QueueCounters,
@@ -99,6 +100,17 @@ export function networkCounters({ arena }: SyncNode): NetworkCounters {
     sendMalformed: arena.sumShards(L.SHARD_OVERSIZED),
     lost: of(L.RECEIVER_LOST),
     before: of(L.RECEIVER_BEFORE),
+  };
+}
+
+/** Undefined where tables cannot be compared. */
+export function comparisonCounters({ digests }: SyncNode): ComparisonCounters | undefined {
+  if (digests === undefined) return undefined;
+  const now = performance.now();
+  return {
+    external: digests.external(now),
+    internal: digests.internal(now),
+    ...digests.counters,
   };
 }
 

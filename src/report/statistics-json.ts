@@ -22,7 +22,10 @@ function fieldsOf(shown: StatisticsView): Fields {
     case 'general':
       return generalFields(shown.counters);
     case 'network':
-      return networkFields(shown.counters, shown.link);
+      return {
+        ...networkFields(shown.counters, shown.link),
+        comparison: shown.comparison && named(shown.comparison),
+      };
     case 'cache':
       return { caches: shown.counters.map(tableFields) };
     case 'runtime':

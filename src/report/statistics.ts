@@ -53,6 +53,20 @@ export interface InjectCounters {
 
 export type TableCounters = CacheCounters | BypassCounters | InjectCounters;
 
+/** How the tables of this node and its peer compare; docs/operations.md tells what each means. */
+export interface ComparisonCounters {
+  /** Our copy of the peer's flows, and the peer's copy of ours: `equal`, `different`, … */
+  external: string;
+  internal: string;
+  compared: Count;
+  found: Count;
+  repaired: Count;
+  failed: Count;
+  removed: Count;
+  said: Count;
+  repairs: Count;
+}
+
 /** Bytes and packets of destroyed flows, both directions. */
 export interface TrafficCounters {
   bytes: Count;
@@ -180,7 +194,11 @@ function failing(done: Count, failed: Count): string {
 }
 
 /** `-s network`. */
-export function networkText(network: NetworkCounters, link?: LinkCounters): string {
+export function networkText(
+  network: NetworkCounters,
+  link?: LinkCounters,
+  comparison?: ComparisonCounters,
+): string {
   return (
     'network statistics:\n' +
     '\trecv:\n' +
@@ -199,7 +217,24 @@ export function networkText(network: NetworkCounters, link?: LinkCounters): stri
     `\t\tPackets lost:\t\t${wide(network.lost)}\n` +
     `\t\tPackets before:\t\t${wide(network.before)}\n` +
     '\n' +
-    (link === undefined ? '' : activeLinkText(link))
+    (link === undefined ? '' : activeLinkText(link)) +
+    (comparison === undefined ? '' : comparisonText(comparison))
+  );
+}
+
+/** Behind what C has, and only while there is a peer that compares. */
+function comparisonText(comparison: ComparisonCounters): string {
+  const { external, internal, found, repaired, failed, removed, said } = comparison;
+  if (external === 'cannot say' && internal === 'cannot say') return '';
+  return (
+    'comparison of tables:\n' +
+    `\tour flows at the peer:\t\t${internal}\n` +
+    `\tflows of the peer here:\t\t${external}\n` +
+    `\tRanges different:\t${wide(found)}\n` +
+    `\tRanges repaired:\t${wide(repaired)}\n` +
+    `\tRanges not repaired:\t${wide(failed)}\n` +
+    `\tFlows removed here:\t${wide(removed)}\n` +
+    `\tFlows said again:\t${wide(said)}\n\n`
   );
 }
 

@@ -2,6 +2,7 @@
 // daemon (statistics.ts) and JSON (statistics-json.ts). Pure; nothing is kept, nothing blocks.
 
 import {
+  type ComparisonCounters,
   cacheText,
   type GeneralCounters,
   generalText,
@@ -24,7 +25,12 @@ import { statisticsJson } from './statistics-json.js';
 /** A view of `-s` with what it shows. */
 export type StatisticsView =
   | { view: 'general'; counters: GeneralCounters }
-  | { view: 'network'; counters: NetworkCounters; link: LinkCounters | undefined }
+  | {
+      view: 'network';
+      counters: NetworkCounters;
+      link: LinkCounters | undefined;
+      comparison?: ComparisonCounters | undefined;
+    }
   | { view: 'cache'; counters: readonly TableCounters[] }
   | { view: 'runtime'; counters: RuntimeCounters }
   | { view: 'link'; counters: readonly LinkCounters[] }
@@ -42,7 +48,7 @@ function viewText(shown: StatisticsView): string {
     case 'general':
       return generalText(shown.counters);
     case 'network':
-      return networkText(shown.counters, shown.link);
+      return networkText(shown.counters, shown.link, shown.comparison);
     case 'cache':
       return cacheText(shown.counters);
     case 'runtime':

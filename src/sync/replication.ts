@@ -17,6 +17,7 @@ import { type Peer, Peers } from './peers.js';
 import {
   ALIVE_HEADER,
   appendTail,
+  CAPABILITY,
   capabilitiesPart,
   type Holdings,
   holdingsPart,
@@ -112,6 +113,8 @@ export class Replication {
   /** Up to which number we said HELLO, until that is known to have arrived. */
   private unheard: { since: number; last: number } | undefined;
   private lastTick = 0;
+  /** ms: a peer said HELLO. */
+  private helloAt = Number.NEGATIVE_INFINITY;
   private lastHello = -TICK;
   /** Last number the peer has acknowledged; while a bulk send runs, at least where that began. */
   private ackedTo = 0;
@@ -165,7 +168,7 @@ export class Replication {
   /** Takes datagrams from the link, at most one vector; returns how many there were. */
   receive(now: number): number {
     const { arena, core } = this;
-    if (!this.shards.immediate) this.awaitMessages();
+    if (!this.shards.immediate) this.settleMessages();
     const count = this.link.receive(arena.link);
     if (count === 0) return 0;
     this.lastReceived = now;
@@ -186,23 +189,47 @@ export class Replication {
 
   /** Hands the listed messages to their shards. */
   private deliver(): void {
-    this.deliverFlows();
+    const { arena } = this;
+    const count = arena.get(arena.receiver + L.RECEIVER_FLOW_COUNT);
+    const heard = this.hearTails();
+    arena.set(arena.receiver + L.RECEIVER_FLOW_COUNT, 0);
+    this.deliverFlows(heard, count);
     this.deliverExpectations();
   }
 
-  private deliverFlows(): void {
+  /**
+   * The tails of ALIVEs, each in its place among the flow messages: a digest is about the flows that
+   * were told before it. Returns how many flow messages were delivered on the way.
+   */
+  private hearTails(): number {
+    const { arena } = this;
+    const count = arena.get(arena.receiver + L.RECEIVER_ACTION_COUNT);
+    let at = arena.get(arena.receiver + L.RECEIVER_ACTIONS);
+    let delivered = 0;
+    for (let i = 0; i < count; i++, at += L.ACTION_SIZE) {
+      if (arena.get(at + L.ACTION_KIND) !== L.ACTION_GOT_ALIVE) continue;
+      const before = arena.get(at + L.ACTION_FROM);
+      this.deliverFlows(delivered, before);
+      delivered = before;
+      const peer = this.peerAt(arena.get(at + L.ACTION_PEER));
+      this.hear(peer, arena.get(at + L.ACTION_MESSAGE), ALIVE_HEADER);
+    }
+    return delivered;
+  }
+
+  /** Hands the flow messages `first` … `end` - 1 of the list to their shards. */
+  private deliverFlows(first: number, end: number): void {
     const { arena, core, shards } = this;
-    const count = arena.get(arena.receiver + L.RECEIVER_FLOW_COUNT);
-    arena.set(arena.receiver + L.RECEIVER_FLOW_COUNT, 0);
-    if (count === 0) return;
-    const list = arena.get(arena.receiver + L.RECEIVER_FLOWS);
+    const count = end - first;
+    if (count <= 0) return;
+    const list = arena.get(arena.receiver + L.RECEIVER_FLOWS) + first * 4;
     const verb = this.options.inject === undefined ? VERB.messages : VERB.injected;
     this.options.inject?.(list, count);
     if (shards.immediate) {
       shards.post(0, verb, list, count, 0);
       return;
     }
-    this.awaitMessages();
+    this.settleMessages();
     const counts = arena.messageCounts;
     arena.bytes.fill(0, counts, counts + shards.count * 4);
     core.routeMessages(list, count, shards.count, arena.messageLists, counts, arena.scratch, 0);
@@ -225,7 +252,7 @@ export class Replication {
       shards.post(0, VERB.expectMessages, list, count);
       return;
     }
-    this.awaitMessages();
+    this.settleMessages();
     const { messageLists, messageCounts: counts } = arena;
     arena.bytes.fill(0, counts, counts + shards.count * 4);
     core.routeExpects(list, count, shards.count, messageLists, counts, arena.scratch, 1);
@@ -237,8 +264,8 @@ export class Replication {
     }
   }
 
-  /** Received datagrams lie in one vector: it is free again when the shards have read them. */
-  private awaitMessages(): void {
+  /** Until the shards have read what was received. Their vector is free again then. */
+  settleMessages(): void {
     for (let shard = 0; shard < this.shards.count; shard++) {
       this.shards.waitFor(shard, this.messagePositions[shard]!);
     }
@@ -262,9 +289,6 @@ export class Replication {
         case L.ACTION_SEND_NACK:
           this.controls.push({ flags: FLAG.NACK, from, to });
           break;
-        case L.ACTION_GOT_ALIVE:
-          this.hear(peer, message, ALIVE_HEADER);
-          break;
         case L.ACTION_GOT_ACK:
           this.hear(peer, message, RANGED_HEADER);
           peer.acknowledged = to;
@@ -282,6 +306,8 @@ export class Replication {
           this.options.onResyncRequest();
           break;
         case L.ACTION_GOT_HELLO:
+          this.helloAt = this.lastReceived;
+          this.extend(false); // until it is known who that is
           this.peerStarted(this.lastReceived);
           break;
         case L.ACTION_GOT_HELLO_BACK:
@@ -439,7 +465,23 @@ export class Replication {
     this.lastTick = now;
     this.repeatUnheard(now);
     this.peers.tick(now);
+    this.extend(this.mayExtend());
     this.beacon();
+  }
+
+  /** Does everybody who hears us take attributes that no C daemon knows? */
+  private mayExtend(): boolean {
+    const { peers, helloAt } = this;
+    return peers.peerSpeaks(CAPABILITY.ZONES) && peers.all.every(({ tailAt }) => tailAt > helloAt);
+  }
+
+  private extend(extended: boolean): void {
+    const { arena } = this;
+    const bit = extended ? L.SHARD_EXTENDED : 0;
+    for (let i = 0; i < arena.limits.shards; i++) {
+      const at = arena.shard(i) + L.SHARD_OPTIONS;
+      arena.set(at, (arena.get(at) & ~L.SHARD_EXTENDED) | bit);
+    }
   }
 
   /** An ACK of what is to be acknowledged, or an ALIVE, with what this node is and holds. */
@@ -503,6 +545,20 @@ export class Replication {
     if (!this.tracked) return waited >= BULK_PAUSE;
     const next = this.arena.get(this.arena.sender + L.SENDER_NEXT);
     return ((next - this.ackedTo) | 0) < BULK_WINDOW || waited >= BULK_PATIENCE;
+  }
+
+  /** Is every change of the internal cache told, and on its way? */
+  isAtRest(): boolean {
+    if (this.from < this.to || !this.shards.isAtRest() || this.isBulk()) return false;
+    return waitingMessages(this.arena) === 0;
+  }
+
+  /** May some hundred flows be said besides, with regard to the peer's receive buffer? */
+  mayAdd(now: number): boolean {
+    if (this.blocked || this.isBulk() || waitingMessages(this.arena) > 0) return false;
+    if (!this.mayGoOn(now)) return false;
+    this.lastBulk = now;
+    return true;
   }
 
   private isBulk(): boolean {

@@ -18,6 +18,8 @@ export interface Limits extends Partial<ArenaLimits> {
   buckets?: number;
   /** Chunks of side parts there are; as many as the daemon would lay out when left open. */
   sideChunks?: number;
+  /** A peer of a pair compares its tables with the other's. */
+  compare?: boolean;
 }
 
 export const INTERNAL = L.TABLE_INTERNAL;
@@ -47,6 +49,7 @@ export class TestNode {
       mode: L.MODE_FTFW,
       ackWindowSize: 300,
       firstSequence: 1000,
+      digests: true,
       ...limits,
     });
     const { arena } = this;

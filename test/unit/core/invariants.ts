@@ -44,6 +44,26 @@ export function checkTable(node: TestNode, kind: number): void {
   expect(seen.size, 'records in the index').toBe(count);
   for (const record of records) if (!seen.has(record)) throw new Error('a record out of reach');
   checkFreeList(node, kind, records.length);
+  checkDigests(node, kind);
+}
+
+/** The sums of the ranges are what they would be if they were made from nothing now. */
+export function checkDigests(node: TestNode, kind: number): void {
+  const digests = node.get(node.table(kind) + L.TABLE_DIGESTS);
+  if (digests === 0) return;
+  const fresh = new BigUint64Array((2 * L.DIGEST_DOUBTED) / 8);
+  for (const record of node.records(kind)) {
+    if (node.state(record) === L.OBJECT_DEAD) continue;
+    const range = node.fn.recordRange!(record);
+    const digest = BigInt(node.fn.recordDigest!(record));
+    fresh[range]! += digest;
+    if (node.bytes[record + L.RECORD_OBJECT]! & L.OBJECT_DOUBTED) {
+      fresh[L.DIGEST_DOUBTED / 8 + range]! += digest;
+    }
+  }
+  const kept = node.arena.u64.subarray(digests / 8, digests / 8 + fresh.length);
+  const wrong = fresh.findIndex((sum, i) => sum !== kept[i]);
+  expect(wrong, `range of the ${kind === INTERNAL ? 'internal' : 'external'} cache`).toBe(-1);
 }
 
 /** Linear hashing as the textbook has it: h mod 2m, or h mod m where that bucket is yet to come. */

@@ -7,7 +7,9 @@ import type { MessageVector } from '../../../src/cache/arena.js';
 import { LocalShards } from '../../../src/cache/shards.js';
 import type { Core } from '../../../src/cache/wasm.js';
 import type { UdpLink } from '../../../src/channel/udp.js';
-import { Replication } from '../../../src/sync/replication.js';
+import { Digests } from '../../../src/sync/digests.js';
+import { Replication, type ReplicationOptions } from '../../../src/sync/replication.js';
+import { CAPABILITY } from '../../../src/sync/tail.js';
 import { toHex } from '../../wasm.js';
 import { EXTERNAL, INTERNAL, type Limits, TestNode } from './arena.js';
 import { nameOfFlow } from './spoken.js';
@@ -94,6 +96,9 @@ class SimulatedLink {
 export class Peer {
   readonly node: TestNode;
   readonly replication: Replication;
+  readonly digests: Digests | undefined;
+  /** What the comparison of tables told the operator. */
+  readonly notices: string[] = [];
   starts = 0;
 
   constructor(limits: Limits, out: Direction, into: Direction, turn: () => number) {
@@ -101,13 +106,11 @@ export class Peer {
     const { arena } = this.node;
     const core = this.node.fn as unknown as Core;
     const link = new SimulatedLink(this.node, out, into, turn);
+    const shards = new LocalShards(arena, core);
     this.replication = new Replication(
-      arena,
-      0,
-      core,
-      new LocalShards(arena, core),
-      link as unknown as UdpLink,
+      ...([arena, 0, core, shards, link as unknown as UdpLink] as const),
       {
+        ...(limits.compare ? this.comparing() : {}),
         startupResync: false,
         onResyncRequest: () => this.replication.sendBulk(),
         onPeerStart: () => {
@@ -115,6 +118,18 @@ export class Peer {
         },
       },
     );
+    if (!limits.compare) return;
+    const notice = (_: string, text: string): number => this.notices.push(text);
+    this.digests = new Digests({ arena, shards, replication: this.replication, notice });
+    this.digests.complete = true;
+  }
+
+  private comparing(): Partial<ReplicationOptions> {
+    return {
+      capabilities: CAPABILITY.DIGESTS,
+      beaconParts: () => this.digests!.beaconParts(this.replication.lastReceived),
+      onTail: (peer, tail, now) => this.digests!.hear(peer, tail, now),
+    };
   }
 
   /** Entries of the resend queue that speak of flows. */
@@ -199,6 +214,15 @@ export class Pair {
     this.toA.weather = toA;
   }
 
+  /** The same with promises: what shards answer is heard between the turns. */
+  async runOn(turns: number, each: (turn: number) => void = () => {}): Promise<void> {
+    for (let i = 0; i < turns; i++) {
+      this.run(1, () => each(i));
+      await Promise.resolve();
+      await Promise.resolve();
+    }
+  }
+
   /** Turns of 100 ms: each node reads, does its duties and sends. */
   run(turns: number, each: (turn: number) => void = () => {}): void {
     for (let i = 0; i < turns; i++) {
@@ -207,6 +231,7 @@ export class Pair {
       each(i);
       for (const peer of [this.a, this.b]) {
         peer.node.now = Math.floor(this.now / 1000);
+        peer.digests?.turn(this.now);
         while (peer.replication.receive(this.now) > 0);
         peer.replication.tick(this.now);
         for (let j = 0; peer.replication.transmit(this.now); j++) {

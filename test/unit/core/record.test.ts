@@ -19,7 +19,7 @@ import {
   writeFlow,
 } from './wide.js';
 
-const node = new TestNode({ hashLimit: 64 });
+const node = new TestNode({ digests: false, hashLimit: 64 });
 
 function add(id: Identity, attributes: Attributes): number {
   writeFlow(node, id, attributes);

@@ -112,7 +112,7 @@ class Model {
 
 describe('the flow table', () => {
   it('agrees with a Map over 30,000 operations of every kind', () => {
-    const node = new TestNode({ hashLimit: 4096, buckets: 2 });
+    const node = new TestNode({ digests: false, hashLimit: 4096, buckets: 2 });
     const model = new Model(node, INTERNAL);
     const next = numbers(1);
     for (let step = 0; step < 30_000; step++) {
@@ -132,7 +132,7 @@ describe('the flow table', () => {
   });
 
   it('agrees with a Map whatever the order, in both caches at once', () => {
-    const node = new TestNode({ hashLimit: 40, buckets: 2, sideChunks: 2 });
+    const node = new TestNode({ digests: false, hashLimit: 40, buckets: 2, sideChunks: 2 });
     const step = fc.record({
       kind: fc.constantFrom(INTERNAL, EXTERNAL),
       what: fc.constantFrom('put', 'put', 'put', 'remove', 'remove', 'clear'),
@@ -162,7 +162,7 @@ describe('the flow table', () => {
 
   it('splits one bucket at a time and finds every flow at every size', () => {
     for (const buckets of [2, 3, 5, 8, 64]) {
-      const node = new TestNode({ hashLimit: 400, buckets });
+      const node = new TestNode({ digests: false, hashLimit: 400, buckets });
       const model = new Model(node, INTERNAL);
       const table = node.table(INTERNAL);
       for (let k = 0; k < 400; k++) {
@@ -175,7 +175,7 @@ describe('the flow table', () => {
   });
 
   it('stops growing the index at its largest size and still finds every flow', () => {
-    const node = new TestNode({ hashLimit: 400, buckets: 2 });
+    const node = new TestNode({ digests: false, hashLimit: 400, buckets: 2 });
     node.set(node.table(INTERNAL) + L.TABLE_BUCKETS_MAX, 21);
     const model = new Model(node, INTERNAL);
     for (let k = 0; k < 400; k++) model.put(k, k, 0);
@@ -185,7 +185,7 @@ describe('the flow table', () => {
   });
 
   it('uses the places of removed flows again before it takes new ones', () => {
-    const node = new TestNode({ hashLimit: 100 });
+    const node = new TestNode({ digests: false, hashLimit: 100 });
     const model = new Model(node, INTERNAL);
     const table = node.table(INTERNAL);
     for (let k = 0; k < 100; k++) model.put(k, k, k & 1);
@@ -198,7 +198,7 @@ describe('the flow table', () => {
   });
 
   it('refuses and counts what HashLimit does not allow, in each cache for itself', () => {
-    const node = new TestNode({ hashLimit: 50 });
+    const node = new TestNode({ digests: false, hashLimit: 50 });
     const internal = new Model(node, INTERNAL);
     const external = new Model(node, EXTERNAL);
     for (let k = 0; k < 80; k++) expect(internal.put(k, k, 0)).toBe(k < 50);
@@ -215,7 +215,7 @@ describe('the flow table', () => {
   });
 
   it('refuses a flow when its own slab is full although HashLimit is not reached', () => {
-    const node = new TestNode({ hashLimit: 50 });
+    const node = new TestNode({ digests: false, hashLimit: 50 });
     node.set(L.CONTROL_LIMIT, 1000);
     const model = new Model(node, INTERNAL);
     for (let k = 0; k < 60; k++) expect(model.put(k, k, 0)).toBe(k < 50);
@@ -225,7 +225,7 @@ describe('the flow table', () => {
 
   it('refuses and counts flows whose side parts find no memory, until some is free', () => {
     // Two chunks: 256 v6 parts and 128 extra parts.
-    const node = new TestNode({ hashLimit: 2000, sideChunks: 2 });
+    const node = new TestNode({ digests: false, hashLimit: 2000, sideChunks: 2 });
     const model = new Model(node, INTERNAL);
     const table = node.table(INTERNAL);
     let refused = 0;
@@ -248,7 +248,7 @@ describe('the flow table', () => {
   });
 
   it('keeps a flow unchanged when an update needs a side part and there is none', () => {
-    const node = new TestNode({ hashLimit: 2000, sideChunks: 1 });
+    const node = new TestNode({ digests: false, hashLimit: 2000, sideChunks: 1 });
     const model = new Model(node, INTERNAL);
     for (let k = 0; k < 300; k++) model.put(2 * k, k, 0);
     let grown = 0;

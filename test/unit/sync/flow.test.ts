@@ -239,6 +239,48 @@ describe('what the sender leaves out', () => {
   });
 });
 
+describe('what no C daemon knows', () => {
+  const EXTENDED = 8;
+  const GRE = '000c0000 0a010002 0a020002 00080005 00000008 00050002 2f000000';
+  const cases: [string, string, string][] = [
+    ['the zone of the original direction', TCP4, '0006003c 00050000'],
+    ['the zone of the reply', TCP4, '0006003d 00060000'],
+    ['the keys of GRE', GRE, '0008003e 12345678'],
+  ];
+
+  test.each(cases)('%s: goes to nodes of ours and to no other', (_name, flow, extension) => {
+    const message = build(`${flow} ${extension}`);
+    expect(decode(message)).toBe(0);
+    expect(toHex(encode(0, EXTENDED))).toBe(toHex(message));
+    expect(toHex(encode(0, 0))).toBe(toHex(build(flow)));
+  });
+
+  test('the zone of the original direction is where the flow is looked up', () => {
+    const message = build(`${TCP4} 0006003c 00050000`);
+    decode(message);
+    expect(present(box) & (layout.HAS_ZONE | layout.HAS_ZONE_ORIG)).toBe(layout.HAS_ZONE_ORIG);
+    expect(box.fn.peekSync!(MSG, message.length, TUPLE, 0)).toBe(5);
+  });
+
+  test('the zone of the reply is not', () => {
+    const message = build(`${TCP4} 0006003d 00060000`);
+    decode(message);
+    expect(present(box) & layout.HAS_ZONE_REPLY).toBe(layout.HAS_ZONE_REPLY);
+    expect(box.fn.peekSync!(MSG, message.length, TUPLE, 0)).toBe(0);
+  });
+
+  test('a zone of both directions leaves no room for another', () => {
+    const message = build(`${TCP4} 00060020 00070000 0006003c 00050000 0006003d 00060000`);
+    decode(message);
+    expect(box.fn.peekSync!(MSG, message.length, TUPLE, 0)).toBe(7);
+    expect(toHex(encode(0, EXTENDED))).toBe(toHex(build(`${TCP4} 00060020 00070000`)));
+  });
+
+  test.each(['003b', '003f'])('type 0x%s is refused as before', (type) => {
+    expect(decode(build(`${TCP4} 0006${type} 00050000`))).toBe(layout.BAD_TYPE);
+  });
+});
+
 describe('a flow without identity', () => {
   const cases: [string, string][] = [
     ['no attributes', ''],

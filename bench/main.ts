@@ -2,6 +2,7 @@
 //
 //   codec, table            the module beside plain JavaScript, anywhere
 //   active … scale          whole daemons in network namespaces, ours beside the C daemon
+//   --report                bench/report/ and the README's numbers, from the figures of this run
 //
 // Ours and the rival take turns on the same load, each with the machine to itself; a figure is the
 // median of its repetitions with the smallest and largest, and how many times better ours is. Run it
@@ -13,7 +14,9 @@ import { Collector, compare, renderTable } from './figures.js';
 import { burst } from './lab/burst.js';
 import { commit } from './lab/commit.js';
 import { events } from './lab/events.js';
+import { injection } from './lab/injection.js';
 import { latency } from './lab/latency.js';
+import { limit } from './lab/loss-free.js';
 import { memory } from './lab/memory.js';
 import { scale } from './lab/scale.js';
 import { traffic } from './lab/traffic.js';
@@ -22,10 +25,25 @@ import { describeMachine, machineText } from './machine.js';
 import { codec } from './micro/codec.js';
 import { table } from './micro/table.js';
 import { type Options, PARTS, type PartName, parseOptions, USAGE, UsageError } from './options.js';
+import { publish } from './page/publish.js';
 import type { Part, PartContext } from './part.js';
 import { readResults, writeResults } from './results.js';
 
-const ALONE: Partial<Record<PartName, Part>> = { codec, table, memory, scale };
+interface Alone {
+  run: Part;
+  part: PartName;
+}
+
+/** Parts that need the machine, or nodes, of their own. */
+const BEFORE: readonly Alone[] = [
+  { run: codec, part: 'codec' },
+  { run: table, part: 'table' },
+  { run: injection, part: 'commit' },
+  { run: limit, part: 'limit' },
+  { run: scale, part: 'scale' },
+];
+/** Last: the kernel needs a while to forget millions of flows. */
+const AFTER: readonly Alone[] = [{ run: memory, part: 'memory' }];
 
 /** Trials on a common pair of nodes, in this order: the last two leave flows behind. */
 const TRIALS: readonly { experiment: Experiment; parts: readonly PartName[] }[] = [
@@ -37,7 +55,7 @@ const TRIALS: readonly { experiment: Experiment; parts: readonly PartName[] }[] 
 ];
 
 async function main(options: Options): Promise<void> {
-  const { parts, quick, named } = options;
+  const { parts, quick } = options;
   const onlyMicro = [...parts].every((part) => part === 'codec' || part === 'table');
   if (!onlyMicro) {
     requireRoot();
@@ -52,40 +70,49 @@ async function main(options: Options): Promise<void> {
   const progress = (text: string): void => {
     process.stderr.write(`${String(elapsed()).padStart(5)} s  ${text}\n`);
   };
+  const failures: string[] = [];
   const fail = (what: string, error: unknown): void => {
     const reason = error instanceof Error ? error.message : String(error);
+    failures.push(`${what}: ${reason.split('\n', 1)[0]}`);
     process.stderr.write(`${what} failed: ${reason}\n`);
     process.exitCode = 1;
   };
-  await runAll(parts, { quick, named, collector, progress, fail });
+  await runAll(parts, { quick, collector, progress, fail });
   const figures = collector
     .figures()
     .filter(({ part }) => parts.has(part as PartName))
     .sort((a, b) => PARTS.indexOf(a.part as PartName) - PARTS.indexOf(b.part as PartName));
   process.stdout.write(`${renderTable(figures)}\n`);
   if (old) process.stdout.write(`\nsince ${old.machine.date}\n${compare(old.figures, figures)}\n`);
-  if (options.json !== undefined) {
-    const seconds = elapsed();
-    writeResults(options.json, { format: 1, machine, quick, seconds, figures });
-  }
+  const results = { format: 1, machine, quick, seconds: elapsed(), figures, failures } as const;
+  if (options.json !== undefined) writeResults(options.json, results);
+  if (options.report) publish(results);
 }
 
 /** Runs what was asked for. A part that fails does not take the others with it. */
 async function runAll(parts: Options['parts'], context: PartContext): Promise<void> {
-  for (const name of PARTS) {
-    const part = ALONE[name];
-    if (part === undefined || !parts.has(name)) continue;
-    try {
-      await part(context);
-    } catch (error) {
-      context.fail(name, error);
-    }
-  }
+  await runAlone(BEFORE, parts, context);
   const chosen = TRIALS.filter((trial) => trial.parts.some((part) => parts.has(part)));
   await runTrials(
     chosen.map(({ experiment }) => experiment),
     context,
   );
+  await runAlone(AFTER, parts, context);
+}
+
+async function runAlone(
+  list: readonly Alone[],
+  parts: Options['parts'],
+  context: PartContext,
+): Promise<void> {
+  for (const { run, part } of list) {
+    if (!parts.has(part)) continue;
+    try {
+      await run(context);
+    } catch (error) {
+      context.fail(part, error);
+    }
+  }
 }
 
 try {

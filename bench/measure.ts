@@ -83,8 +83,43 @@ export function linkCounters(pid: number, device: string): LinkCounters {
   return parseNetDev(readFileSync(`/proc/${pid}/net/dev`, 'utf8'), device);
 }
 
-/** Puts every thread of a process into a scheduling class. */
+/** Numbers of sched.h as the kernel shows them. */
+const POLICY: Record<SchedulingClass, number> = { OTHER: 0, 'RR 99': 2 };
+
+/** Policy in the text of /proc/PID/stat: field 41, counted behind the name in parentheses. */
+export function parsePolicy(text: string): number {
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const policy = Number(fields[38]);
+  if (!Number.isInteger(policy)) throw new Error(`no scheduling policy in ${text}`);
+  return policy;
+}
+
+/**
+ * Puts a process into a scheduling class: RR its main thread, where both programs do their work, as
+ * their own configuration would; OTHER every thread. Throws when the kernel did not do it.
+ */
 export function setClass(pid: number, to: SchedulingClass): void {
   const words = to === 'OTHER' ? ['-a', '-o', '-p', '0'] : ['-r', '-p', '99'];
-  execFileSync('chrt', [...words, String(pid)]);
+  execFileSync('chrt', [...words, String(pid)], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const policy = parsePolicy(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  if (policy !== POLICY[to]) throw new Error(`process ${pid} is not in class ${to}`);
+}
+
+/** Puts every thread of an observer just below the daemons it observes, above everything else. */
+export function setObserver(pid: number): void {
+  execFileSync('chrt', ['-a', '-r', '-p', '98', String(pid)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+}
+
+/** Flows in the connection-tracking table of the process's network namespace. */
+export function kernelFlows(pid: number): number {
+  return parseKernelFlows(readFileSync(`/proc/${pid}/net/stat/nf_conntrack`, 'utf8'));
+}
+
+/** The first column of /proc/net/stat/nf_conntrack, hexadecimal and the same in every line. */
+export function parseKernelFlows(text: string): number {
+  const count = Number.parseInt(text.split('\n')[1] ?? '', 16);
+  if (Number.isNaN(count)) throw new Error(`not a statistic of connection tracking: ${text}`);
+  return count;
 }

@@ -11,20 +11,23 @@ export const PARTS = [
   'commit',
   'burst',
   'latency',
+  'limit',
   'scale',
 ] as const;
 /** Left out of a quick run unless they are named. */
-const SLOW: readonly string[] = ['burst', 'scale'];
+const SLOW: readonly string[] = ['burst', 'limit', 'scale'];
 export type PartName = (typeof PARTS)[number];
 
 export const USAGE = `npm run bench [-- parts and options]
   parts            ${PARTS.join(' ')}; all of them if none is named
-  --quick          fewer sizes and repetitions, without burst and scale; under 90 seconds
+  --quick          fewer sizes and repetitions, without burst, limit and scale; under 2 minutes
   --json FILE      also write the figures and the machine as JSON
   --compare FILE   also show what changed since an earlier JSON file
+  --report         also write the report: bench/report/ and the numbers in README.md
   --help           this text
 
-memory goes up to 4 million flows when it is named and the machine has 12 GiB free.
+A full run takes under 10 minutes. npm run bench:report writes the report again without measuring.
+memory goes up to 4 million flows where the machine has 12 GiB free.
 codec and table run anywhere. The others make network namespaces and need root, and the Debian
 package conntrackd for the rival. The machine should have nothing else to do.
 `;
@@ -32,10 +35,9 @@ package conntrackd for the rival. The machine should have nothing else to do.
 export interface Options {
   parts: ReadonlySet<PartName>;
   quick: boolean;
-  /** Parts were named. */
-  named: boolean;
   json: string | undefined;
   compare: string | undefined;
+  report: boolean;
   help: boolean;
 }
 
@@ -48,12 +50,15 @@ export function parseOptions(argv: readonly string[]): Options {
   const named = positionals as PartName[];
   const quick = values.quick ?? false;
   const all = PARTS.filter((part) => !(quick && SLOW.includes(part)));
+  if (values.report && named.length > 0) {
+    throw new UsageError('a report needs all parts: name none');
+  }
   return {
     parts: new Set(named.length > 0 ? named : all),
     quick,
-    named: named.length > 0,
     json: values.json,
     compare: values.compare,
+    report: values.report ?? false,
     help: values.help ?? false,
   };
 }
@@ -67,6 +72,7 @@ function parse(argv: readonly string[]) {
         quick: { type: 'boolean' },
         json: { type: 'string' },
         compare: { type: 'string' },
+        report: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     });

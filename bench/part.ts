@@ -3,10 +3,8 @@
 import type { Collector } from './figures.js';
 
 export interface PartContext {
-  /** Fewer sizes and repetitions: the whole bench in under 90 seconds. */
+  /** Fewer sizes and repetitions: the whole bench in under 2 minutes. */
   quick: boolean;
-  /** The user named the parts to run: one may take its time. */
-  named: boolean;
   collector: Collector;
   /** A line about what happens now. */
   progress: (text: string) => void;

@@ -12,6 +12,8 @@ export interface Results {
   /** How long the run took. */
   seconds: number;
   figures: Figure[];
+  /** What could not be measured, and why. */
+  failures?: string[];
 }
 
 export function writeResults(path: string, results: Results): void {

@@ -1,5 +1,6 @@
 // Part `commit`: the hour of the fail-over. How fast a backup puts its external cache into the
-// kernel, and how fast it gets everything from a peer that has it (bulk, as after a restart).
+// kernel, and how fast it gets everything from a peer that has it: when it asks (resync, as after a
+// restart) and when the peer sends on its own (bulk).
 //
 // The commit's time is the daemon's own, from its log; the kernel's count of flows proves that it
 // was one. The bulk's time is from the order until the backup holds the last flow, looked at every
@@ -12,7 +13,9 @@ import type { Nodes } from './contest.js';
 import type { Experiment } from './trial.js';
 
 const FLOWS = 200_000;
-const FLUSH_EXTERNAL = 34; // request code of `-f external`
+/** Request codes of `-f external` and `-n`. */
+const FLUSH_EXTERNAL = 34;
+const REQUEST_RESYNC = 23;
 
 export const commit: Experiment = {
   name: 'commit',
@@ -24,8 +27,13 @@ export const commit: Experiment = {
     const common = { part: 'commit', schedulingClass: 'RR 99' } as const;
     const rate = { ...common, unit: 'flows/s', better: 'higher' } as const;
     const cpu = { ...common, unit: 'µs CPU', better: 'lower' } as const;
-    const bulk = await measureBulk(nodes);
+    const resync = await measureFilling(nodes, () => nodes.backup.request(REQUEST_RESYNC));
+    const bulk = await measureFilling(nodes, () => nodes.active.request(REQUEST.bulk));
     const lost = { ...common, unit: 'flows', better: 'lower' } as const;
+    add({ ...lost, name: 'resync, flows that never arrived' }, FLOWS - resync.arrived);
+    if (resync.arrived === FLOWS) {
+      add({ ...rate, name: 'resync an empty backup asks for' }, FLOWS / resync.seconds);
+    }
     add({ ...lost, name: 'bulk, flows that never arrived' }, FLOWS - bulk.arrived);
     if (bulk.arrived === FLOWS) {
       add({ ...rate, name: 'bulk to an empty backup, from the order on' }, FLOWS / bulk.seconds);
@@ -45,14 +53,15 @@ interface Bulk {
   backup: number;
 }
 
-async function measureBulk(nodes: Nodes): Promise<Bulk> {
+/** Empties the backup, gives an order and times until it has all it gets. */
+async function measureFilling(nodes: Nodes, order: () => Promise<unknown>): Promise<Bulk> {
   await nodes.backup.request(FLUSH_EXTERNAL);
   await nodes.replicated(0);
   await nodes.atRest();
   const { active, backup } = nodes.pids;
   const before = [cpuTime(active), cpuTime(backup)] as const;
   const start = performance.now();
-  await nodes.active.request(REQUEST.bulk);
+  await order();
   const arrived = await nodes.arrived(FLOWS, 10);
   const seconds = (performance.now() - start) / 1000;
   await nodes.atRest();

@@ -2,7 +2,9 @@
 // same configuration, the same load and the machine to itself. Parts of the bench call `contest` for
 // one, then for the other, in turn, as often as they repeat.
 //
-// The nodes are made new each time, so that no table, queue or buffer of the turn before is left.
+// The nodes are made new each time, so that no table, queue or buffer of the turn before is left. Both
+// daemons are put into the same scheduling class, and the kernel is asked whether they are in it: left
+// alone, the C daemon takes SCHED_RR 99 and ours stays in SCHED_OTHER.
 
 import { C, type Daemon, OURS, type Program } from '../../lab/daemon.js';
 import { withPair } from '../../lab/pair.js';
@@ -22,6 +24,12 @@ export interface ContestOptions {
   flows?: number;
   /** More lines for the General section. */
   general?: string;
+  /** Text of the Mode section. Default: FTFW with its defaults. */
+  mode?: string;
+  /** Bytes of the event socket's buffer, which never grows. Default 32 MiB. */
+  buffer?: number;
+  /** Class of both daemons from the start. Default RR 99, which the C daemon takes by itself. */
+  schedulingClass?: SchedulingClass;
   /** Environment of the daemons. */
   env?: NodeJS.ProcessEnv;
 }
@@ -164,12 +172,12 @@ export async function contest<T>(
   body: (nodes: Nodes) => Promise<T>,
 ): Promise<T> {
   const program = PROGRAMS[who];
-  const flows = options.flows ?? 1_048_576;
+  const { flows = 1_048_576, buffer = 32 * 2 ** 20, mode, env } = options;
   const general = `
   HashSize ${Math.max(65536, Math.ceil(flows / 4))}
   HashLimit ${flows}
-  NetlinkBufferSize 33554432
-  NetlinkBufferSizeMaxGrowth 33554432
+  NetlinkBufferSize ${buffer}
+  NetlinkBufferSizeMaxGrowth ${buffer}
   ${options.general ?? ''}`;
   let result: T | undefined;
   await withPair(
@@ -178,12 +186,14 @@ export async function contest<T>(
       const generator = await LineProcess.start(topology.fw1.ns, 'load.js');
       try {
         await Promise.all([active.greeted(), backup.greeted()]);
-        result = await body(new Nodes(topology, active, backup, generator));
+        const nodes = new Nodes(topology, active, backup, generator);
+        nodes.setClass(options.schedulingClass ?? 'RR 99');
+        result = await body(nodes);
       } finally {
         await generator.stop();
       }
     },
-    { general, ...(options.env ? { env: options.env } : {}) },
+    { general, ...(mode ? { mode } : {}), ...(env ? { env } : {}) },
   );
   return result as T;
 }

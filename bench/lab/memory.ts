@@ -4,9 +4,9 @@
 // PSS counts pages shared with other processes in part, RSS in full. The fixed part is measured right
 // after the start, the slope is the line through the other sizes. Also here: CPU of an idle daemon.
 
-import { freemem } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { sleep } from '../../lab/wait.js';
-import { cpuTime, memoryOf } from '../measure.js';
+import { cpuTime, memoryOf, parseKilobytes } from '../measure.js';
 import type { Part } from '../part.js';
 import { fitLine } from '../statistics.js';
 import { CONTESTANTS, contest, type Nodes } from './contest.js';
@@ -20,19 +20,26 @@ const QUICK_SIZES = [100_000, 200_000];
 const LARGEST = SIZES.at(-1)!;
 const MIB = 2 ** 20;
 /** Flows a second while the table fills: what every program takes without losing any. */
-const FILL_RATE = 80_000;
+const FILL_RATE = 120_000;
 /** Bytes of free memory that 4 million flows need: two kernel tables and the C daemons' caches. */
 const LARGEST_NEEDS = 12 * 2 ** 30;
 
-export const memory: Part = ({ quick, named, collector, progress }) =>
+export const memory: Part = ({ quick, collector, progress }) =>
   withKernelLimit(LARGEST + 100_000, async (limit) => {
     const sizes = (quick ? QUICK_SIZES : SIZES).filter(
-      (size) => size <= limit && (size < LARGEST || (named && freemem() > LARGEST_NEEDS)),
+      (size) => size <= limit && (size < LARGEST || availableMemory() > LARGEST_NEEDS),
     );
     for (const who of CONTESTANTS) {
+      const schedulingClass = 'RR 99';
       const side = who === 'ours' ? 'ours' : 'rival';
       const add = (name: string, unit: string, value: number, note?: string): void => {
-        const figure = { part: 'memory', name, unit, better: 'lower', rivalName: 'C' } as const;
+        const common = {
+          part: 'memory',
+          better: 'lower',
+          rivalName: 'C',
+          schedulingClass,
+        } as const;
+        const figure = { ...common, name, unit };
         collector.add(side, note === undefined ? figure : { ...figure, note }, value);
       };
       progress(`memory: ${who}, empty`);
@@ -53,17 +60,26 @@ export const memory: Part = ({ quick, named, collector, progress }) =>
             const what = `${node}, ${size.toLocaleString('en-US')} flows`;
             add(`PSS ${what}`, 'MiB', pss / MIB);
             add(`RSS ${what}`, 'MiB', rss / MIB);
-            if (size > 0) points[node].push([size, pss]);
+            if (size > 0) points[node].push([size, rss]);
           }
         }
         for (const node of ['active', 'backup'] as const) {
           if (points[node].length < 2) continue;
-          const { slope } = fitLine(points[node]);
-          add(`PSS ${node}, each further flow`, 'B', slope);
+          const upTo = (most: number) => fitLine(points[node].filter(([size]) => size <= most));
+          add(`RSS ${node}, each further flow to 1,000,000`, 'B', upTo(1_000_000).slope);
+          if (sizes.at(-1) === LARGEST) {
+            const name = `RSS ${node}, each further flow to 4,000,000`;
+            add(name, 'B', upTo(LARGEST).slope);
+          }
         }
       });
     }
   });
+
+/** Bytes that the machine can still give away, the page cache included. */
+function availableMemory(): number {
+  return parseKilobytes(readFileSync('/proc/meminfo', 'utf8'), 'MemAvailable');
+}
 
 type Point = [number, number];
 

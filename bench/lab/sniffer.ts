@@ -3,11 +3,15 @@
 // messages in it are walked for address and port of the original tuple, which name the flow.
 //
 // Datagrams queue in the socket's buffer and are read every few milliseconds, so that reading them
-// disturbs nobody much. Answers `{"do":"save","file":...,"from":...,"count":...}` with the first time
-// of each flow (i64 ns since the epoch, 0: never seen). Source: packet(7), docs/wire-protocol.md.
+// disturbs nobody much. A second thread notes when the daemon there has read what arrived (queue.ts).
+//
+// Command line: DEVICE PID PORT. Answers `{"do":"save","file":...,"from":...,"count":...}` with two
+// times of each flow, seen on the link and read by the daemon (i64 ns since the epoch, 0: never).
+// Source: packet(7), docs/wire-protocol.md.
 
 import { writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { Worker } from 'node:worker_threads';
 import koffi from 'koffi';
 import { MMSG_LEN, MMSG_SIZE } from '../../assembly/layout.js';
 import {
@@ -24,6 +28,7 @@ import {
   socket,
 } from '../../src/kernel/syscalls.js';
 import { namesInDatagram } from './message.js';
+import { emptyTimes, firstFrom, forget, makeShared, stopWatch } from './queue.js';
 
 const AF_PACKET = 17;
 const ETH_P_IP = 0x0800;
@@ -33,6 +38,10 @@ const SLOT = 2048;
 const CONTROL = 64;
 const IOVEC = 16;
 const EVERY = 4; // ms
+/** Looks into the daemon's queue that fit: over a minute of them. */
+const LOOKS = 600_000;
+/** A datagram is on the link a little before it is in the daemon's queue. */
+const HOP = 20_000n; // ns
 
 const memory = new ArrayBuffer(COUNT * (MMSG_SIZE + IOVEC + CONTROL + SLOT));
 const view = new DataView(memory);
@@ -88,17 +97,33 @@ function drain(fd: number): void {
   }
 }
 
-const fd = open(process.argv[2] ?? 'sync');
+const [device = 'sync', pid, port] = process.argv.slice(2);
+const shared = makeShared(LOOKS);
+const watcher = new Worker(new URL('queue.js', import.meta.url), {
+  workerData: { watchQueue: true, shared, pid: Number(pid), port: Number(port) },
+});
+watcher.once('error', (error) => {
+  process.stdout.write(`${JSON.stringify({ error: error.message })}\n`);
+});
+await new Promise((resolve) => watcher.once('online', resolve));
+const fd = open(device);
 const timer = setInterval(() => drain(fd), EVERY);
 process.stdout.write('{"ready":true}\n');
 for await (const line of createInterface({ input: process.stdin })) {
   const { file, from, count } = JSON.parse(line) as { file: string; from: number; count: number };
   drain(fd);
-  const stamps = new BigInt64Array(count);
-  for (let i = 0; i < count; i++) stamps[i] = times.get(from + i) ?? 0n;
+  const stamps = new BigInt64Array(2 * count);
+  const empty = emptyTimes(shared);
+  for (let i = 0; i < count; i++) {
+    const seen = times.get(from + i) ?? 0n;
+    stamps[2 * i] = seen;
+    stamps[2 * i + 1] = seen === 0n ? 0n : firstFrom(empty, seen + HOP);
+  }
   writeFileSync(file, stamps);
   times.clear();
+  forget(shared);
   process.stdout.write('{"saved":true}\n');
 }
 clearInterval(timer);
+stopWatch(shared);
 close(fd);

@@ -12,6 +12,8 @@ export interface Trial {
   nodes: Nodes;
   who: Contestant;
   quick: boolean;
+  /** Turns count from 0. */
+  turn: number;
   /** Adds one repetition of a figure of this contestant. */
   add: (figure: Measured, value: number) => void;
 }
@@ -50,7 +52,7 @@ export async function runTrials(
           for (const { name, run } of chosen) {
             now = name;
             progress(`turn ${turn + 1}, ${who}: ${name}`);
-            await run({ nodes, who, quick, add });
+            await run({ nodes, who, quick, turn, add });
           }
         });
         // What state the nodes are in is unknown now: on to the other contestant with new ones.

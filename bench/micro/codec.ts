@@ -39,7 +39,7 @@ export const codec: Part = ({ quick, collector, progress }) => {
       ['ours', ours],
       ['rival', plain],
     ] as const) {
-      for (const ns of nanoseconds(name, run, quick ? 0.15 : 1)) {
+      for (const ns of nanoseconds(name, run, quick ? 0.15 : 0.5)) {
         const figure = { part: 'codec', name, unit: 'ns', better: 'lower' } as const;
         collector.add(side, { ...figure, rivalName: 'plain JS' }, ns);
       }

@@ -2,7 +2,6 @@
 
 import { describe, expect, test } from 'vitest';
 import { Collector, compare, ratioOf, renderTable } from '../../../bench/figures.js';
-import { renderReport } from '../../../bench/report.js';
 
 const CPU = {
   part: 'active',
@@ -69,35 +68,5 @@ describe('the comparison', () => {
 
   test('says so when nothing is in both', () => {
     expect(compare([], collect([5], [20]).figures())).toBe('nothing to compare');
-  });
-});
-
-describe('the report', () => {
-  test('has the short answer and the full figure', () => {
-    const text = renderReport({
-      format: 1,
-      quick: false,
-      seconds: 12,
-      figures: collect([5, 4, 6], [20, 19, 22]).figures(),
-      machine: {
-        date: '2026-01-01T00:00:00.000Z',
-        cores: 2,
-        processor: 'a processor',
-        memoryGiB: 4,
-        kernel: '6.1',
-        node: 'v20.0.0',
-        flowtwin: '0.1.0',
-        conntrackd: undefined,
-        load: 0.1,
-      },
-    });
-    expect(text).toContain(
-      '| CPU of an event, active node, 20,000/s | 5.00 µs CPU | 20.0 µs CPU | 4.00× |',
-    );
-    expect(text).toContain(
-      '| create, 20 k/s | µs CPU | 5.00 (4.00–6.00) | 20.0 (19.0–22.0) | 4.00× | RR 99 |  |',
-    );
-    expect(text).toContain('conntrackd not installed');
-    expect(text).not.toContain('## memory');
   });
 });

@@ -4,8 +4,10 @@ import { describe, expect, test } from 'vitest';
 import {
   cpuTime,
   memoryOf,
+  parseKernelFlows,
   parseKilobytes,
   parseNetDev,
+  parsePolicy,
   parseSchedstat,
 } from '../../../bench/measure.js';
 
@@ -61,5 +63,23 @@ describe('counters of an interface', () => {
 
   test('of an interface that is not there are an error', () => {
     expect(() => parseNetDev(NET_DEV, 'syn')).toThrow('no interface syn');
+  });
+});
+
+describe('the scheduling class', () => {
+  test('is read behind a name that may hold anything', () => {
+    const fields = Array.from({ length: 50 }, (_, i) => String(i + 3));
+    fields[38] = '2'; // field 41
+    expect(parsePolicy(`123 (a ) b) ${fields.join(' ')}`)).toBe(2);
+    expect(() => parsePolicy('123 (a) S')).toThrow('no scheduling policy');
+  });
+});
+
+describe('the flows of a kernel', () => {
+  test('are the hexadecimal first column, whatever the number of processors', () => {
+    const text =
+      'entries  clashres found\n0000ff10  00000000 00000000\n0000ff10  00000001 00000002\n';
+    expect(parseKernelFlows(text)).toBe(0xff10);
+    expect(() => parseKernelFlows('')).toThrow('not a statistic');
   });
 });

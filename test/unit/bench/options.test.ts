@@ -12,7 +12,7 @@ describe('npm run bench', () => {
 
   test('--quick leaves out what takes long, unless it is named', () => {
     const { parts } = parseOptions(['--quick']);
-    expect(parts.has('burst') || parts.has('scale')).toBe(false);
+    for (const slow of ['burst', 'limit', 'scale'] as const) expect(parts.has(slow)).toBe(false);
     expect(parts.has('active')).toBe(true);
     expect([...parseOptions(['--quick', 'burst']).parts]).toEqual(['burst']);
   });
@@ -21,6 +21,14 @@ describe('npm run bench', () => {
     const options = parseOptions(['codec', '--json', 'a.json', 'table', '--compare', 'b.json']);
     expect([...options.parts]).toEqual(['codec', 'table']);
     expect(options).toMatchObject({ json: 'a.json', compare: 'b.json' });
+  });
+
+  test('--report is of a whole run', () => {
+    expect(parseOptions(['--report']).report).toBe(true);
+    expect(parseOptions([]).report).toBe(false);
+    expect(() => parseOptions(['codec', '--report'])).toThrow(
+      new UsageError('a report needs all parts: name none'),
+    );
   });
 
   test('refuses an unknown part or option', () => {

@@ -28,17 +28,15 @@ type Verb = (typeof VERBS)[number];
 /** TCP state that an update sets, other than the one of a create. */
 const FIN_WAIT = 4;
 const WARM_UP = 40_000;
-/** Turns that a full run spends on SCHED_OTHER as well. */
-const TURNS_OTHER = 2;
 
 export const events: Experiment = {
   name: 'events',
-  turns: 3,
+  turns: 2,
   async run(trial) {
-    const { nodes, quick, turn } = trial;
+    const { nodes, quick } = trial;
     const rates = quick ? [SLOW, FLAT_OUT] : [SLOW, FAST, FLAT_OUT];
     await round(trial, 'RR 99', rates);
-    if (quick || turn >= TURNS_OTHER) return;
+    if (quick) return;
     nodes.setClass('OTHER');
     await round(trial, 'OTHER', rates);
     nodes.setClass('RR 99');

@@ -18,7 +18,7 @@ import { withKernelLimit } from './limit.js';
 
 const SHARE = 0.25;
 const BUFFER = 8 * 2 ** 20;
-const SECONDS = 2.5;
+const SECONDS = 2;
 const BURST = 8;
 /** Deletes a second between probes, when nothing is limited. */
 const CLEAR_RATE = 100_000;

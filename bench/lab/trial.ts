@@ -12,8 +12,6 @@ export interface Trial {
   nodes: Nodes;
   who: Contestant;
   quick: boolean;
-  /** Turns count from 0. */
-  turn: number;
   /** Adds one repetition of a figure of this contestant. */
   add: (figure: Measured, value: number) => void;
 }
@@ -28,7 +26,7 @@ export interface Experiment {
   run: (trial: Trial) => Promise<void>;
 }
 
-const TURNS = 3;
+const TURNS = 2;
 /** Flows that the largest trial has in the kernel of one node. */
 const KERNEL_FLOWS = 350_000;
 
@@ -52,7 +50,7 @@ export async function runTrials(
           for (const { name, run } of chosen) {
             now = name;
             progress(`turn ${turn + 1}, ${who}: ${name}`);
-            await run({ nodes, who, quick, turn, add });
+            await run({ nodes, who, quick, add });
           }
         });
         // What state the nodes are in is unknown now: on to the other contestant with new ones.

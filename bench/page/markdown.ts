@@ -34,7 +34,7 @@ const METHODS: Record<string, string> = {
     'gathers events under load for CoalesceTime (1 ms unless configured); C does not.',
   limit:
     "The active node's daemon in a control group that gets a quarter of one core. New flows at " +
-    'rising rates for 2.5 s each, until the event socket overruns; NetlinkBufferSize 8388608.',
+    'rising rates for 2 s each, until the event socket overruns; NetlinkBufferSize 8388608.',
   scale:
     'The active node with Workers 0 to 2; below, what the measured shares allow on more cores: ' +
     "main's share of an event cannot be divided, the rest divides by the workers.",

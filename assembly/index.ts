@@ -71,7 +71,8 @@ export { addExpect, findExpect, removeExpect } from './expect-table';
 // direct injection
 export { injectAgain, injectRequests, shardInjected } from './inject';
 
-// the command line: flows as text
+// the command line: flows as text, lines as requests
+export { requestsOfLines } from './template';
 export { flowLine } from './text';
 
 // for tests and benchmarks: one step at a time

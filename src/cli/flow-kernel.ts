@@ -11,7 +11,7 @@ export const FLOW = 1024;
 export const EXPECT = 2048;
 const WORDS = 4096;
 
-/** The line writer of assembly/text.ts beside the rest of the module. */
+/** What the module has for this program: assembly/text.ts, assembly/template.ts. */
 export interface TextCore extends Core {
   flowLine(
     flow: number,
@@ -20,6 +20,15 @@ export interface TextCore extends Core {
     words: number,
     options: number,
     now: number,
+  ): number;
+  requestsOfLines(
+    at: number,
+    end: number,
+    templates: number,
+    count: number,
+    out: number,
+    places: number,
+    most: number,
   ): number;
 }
 

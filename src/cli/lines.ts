@@ -14,21 +14,16 @@ const QUOTE = 34;
 const HASH = 35;
 const BACKSLASH = 92;
 
-/** Calls `visit` for each line that is neither empty nor a comment; `number` counts from 1. */
-export function eachLine(
-  text: Uint8Array,
-  visit: (start: number, end: number, number: number) => void,
-): void {
-  let number = 0;
-  for (let at = 0; at < text.length; ) {
-    const newline = text.indexOf(NEWLINE, at);
-    const end = newline < 0 ? text.length : newline;
-    number++;
-    let start = at;
-    while (start < end && isBlank(text[start]!)) start++;
-    if (start < end && text[start] !== HASH) visit(start, end, number);
-    at = end + 1;
-  }
+/** Where the line at `at` ends: its newline, or the end of the text. */
+export function lineEnd(text: Uint8Array, at: number, end: number): number {
+  const newline = text.indexOf(NEWLINE, at);
+  return newline < 0 || newline > end ? end : newline;
+}
+
+/** Where the words of a line begin; its end if it is empty or a comment. */
+export function lineStart(text: Uint8Array, at: number, end: number): number {
+  while (at < end && isBlank(text[at]!)) at++;
+  return text[at] === HASH ? end : at;
 }
 
 /** A line as text, byte by byte. */

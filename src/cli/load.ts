@@ -6,20 +6,27 @@
 // An -A whose flow exists is refused then, and made an update on its own; what was created behind
 // the first real failure is deleted again.
 //
+// The file is read into the kernel's memory (kernel.ts), where the module makes requests of all lines
+// that are like one before (template.ts); only the others are words and objects here.
+//
 //   batch:  create  create  exists(-A)  create  REFUSED  create  create
 //             ok      ok     → update     ok     error    └── taken back
+//
+//   memory, from OUTPUT on:  addresses of templates, templates, places │ REQUESTS: the file, requests
 
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
+import { TEXT_MARGIN } from '../../assembly/template-layout.js';
 import { CommandError, type Operation, PREFIX, usageError } from './complain.js';
 import { encodeCreate, encodeUndo } from './encode.js';
-import { Kernel, KernelError, REQUESTS } from './kernel.js';
-import { eachLine, lineText, splitWords } from './lines.js';
+import { FlowKernel } from './flow-kernel.js';
+import { Kernel, KernelError, OUTPUT, REQUESTS } from './kernel.js';
+import { lineEnd, lineStart, lineText, splitWords } from './lines.js';
 import { MESSAGE_MAX, MessageWriter, NLM_F_ACK, NLM_F_EXCL } from './message.js';
 import type { CommandName } from './options.js';
 import { parseCommandLine } from './parse.js';
 import type { Request } from './request.js';
-import { makeTemplate, type Template } from './template.js';
+import { makeTemplate, SIZE_MAX } from './template.js';
 import { toStderr } from './write.js';
 
 const { EEXIST } = constants.errno;
@@ -28,6 +35,14 @@ const BATCH = 256;
 /** Templates kept, and lines that may be tried for one. */
 const TEMPLATES = 16;
 const TEMPLATE_ATTEMPTS = 256;
+/** Lines of one call of the module. */
+const MOST = 4096;
+const TABLE = OUTPUT;
+const TEMPLATE_AREA = OUTPUT + 1024;
+const TEMPLATE_STRIDE = (SIZE_MAX + 1023) & ~1023;
+const PLACES = TEMPLATE_AREA + TEMPLATES * TEMPLATE_STRIDE;
+/** Bytes read at least at a time. */
+const CHUNK = 2 ** 20;
 
 const LETTERS: Partial<Record<CommandName, string>> = {
   list: '-L',
@@ -58,9 +73,9 @@ type Step =
 
 /** Carries out a file ("-": standard input); returns the exit status. */
 export async function loadFile(file: string): Promise<number> {
-  const kernel = new Kernel(64);
+  const kernel = new FlowKernel(64);
   try {
-    const plan = new Plan(kernel, file, readText(file));
+    const plan = new Plan(kernel, file, readText(kernel, file));
     for (const step of plan.steps) {
       if (step.kind === 'creations') plan.create(step.from, step.to);
       else await runAlone(plan, step.request, step.line);
@@ -71,12 +86,24 @@ export async function loadFile(file: string): Promise<number> {
   }
 }
 
-function readText(file: string): Uint8Array {
+/** Reads the file to REQUESTS; returns where it ends. */
+function readText(kernel: Kernel, file: string): number {
+  let end = REQUESTS;
   try {
-    return readFileSync(file === '-' ? 0 : file);
+    const fd = file === '-' ? 0 : openSync(file, 'r');
+    kernel.reserve(end + fstatSync(fd).size + CHUNK);
+    for (;;) {
+      kernel.reserve(end + CHUNK);
+      const room = kernel.bytes.length - TEXT_MARGIN - end;
+      const count = readSync(fd, kernel.bytes, end, room, null);
+      if (count === 0) break;
+      end += count;
+    }
+    if (fd !== 0) closeSync(fd);
   } catch {
     throw usageError(`Failed to open file ${file} for reading`);
   }
+  return end;
 }
 
 async function runAlone(plan: Plan, request: Request, line: number): Promise<void> {
@@ -86,7 +113,6 @@ async function runAlone(plan: Plan, request: Request, line: number): Promise<voi
     plan.attempt(line, (kernel) => flush(kernel, request));
     return;
   }
-  const { FlowKernel } = await import('./flow-kernel.js');
   const { deleteFlows, updateFlows } = await import('./modify.js');
   const kernel = new FlowKernel();
   try {
@@ -100,46 +126,58 @@ async function runAlone(plan: Plan, request: Request, line: number): Promise<voi
 
 class Plan {
   readonly steps: Step[] = [];
-  /** Address and line of each encoded request. */
+  /** Address of each request, and behind the last; number and address of its line. */
   private readonly places: number[] = [];
   private readonly lines: number[] = [];
-  private end = REQUESTS;
+  private readonly texts: number[] = [];
+  private end: number;
   private output = 0;
-  /** Templates of lines, the one that fitted last first. */
-  private readonly templates: Template[] = [];
+  private templates = 0;
   private attempts = 0;
 
+  /** Reads the text from REQUESTS to `textEnd`; requests come behind it. */
   constructor(
-    private readonly kernel: Kernel,
+    private readonly kernel: FlowKernel,
     private readonly file: string,
-    private readonly text: Uint8Array,
+    private readonly textEnd: number,
   ) {
-    eachLine(text, (start, end, line) => {
-      try {
-        if (!this.addByTemplate(start, end, line)) this.add(lineText(text, start, end), line);
-      } catch (error) {
-        throw this.located(error, line);
+    this.end = (textEnd + TEXT_MARGIN + 63) & ~63;
+    let line = 1;
+    for (let at = REQUESTS; at < textEnd; ) {
+      const made = this.addByTemplates(at, line);
+      line += made;
+      if (made > 0) {
+        at = this.kernel.view.getUint32(PLACES + made * 8 - 4, true);
+        continue;
       }
-    });
+      const { bytes } = this.kernel;
+      const stop = lineEnd(bytes, at, textEnd);
+      const start = lineStart(bytes, at, stop);
+      if (start < stop) this.add(lineText(bytes, start, stop), line, start);
+      at = stop + 1;
+      line++;
+    }
     this.places.push(this.end);
   }
 
-  /** A line like one before: its request is copied and patched. */
-  private addByTemplate(start: number, end: number, line: number): boolean {
-    const { templates, kernel } = this;
-    for (let i = 0; i < templates.length; i++) {
-      const template = templates[i]!;
-      if (!template.fits(this.text, start, end)) continue;
-      if (i > 0) {
-        templates.splice(i, 1);
-        templates.unshift(template);
-      }
-      kernel.reserve(this.end + MESSAGE_MAX);
-      template.write(kernel.bytes, this.end);
-      this.addRequest(template.length, line);
-      return true;
+  /** Lines like one before, from `at` on: their requests are copied and patched. Returns how many. */
+  private addByTemplates(at: number, line: number): number {
+    const { kernel, templates, textEnd } = this;
+    if (templates === 0) return 0;
+    kernel.reserve(this.end + MOST * MESSAGE_MAX);
+    const first = this.end;
+    const made = kernel.core.requestsOfLines(at, textEnd, TABLE, templates, first, PLACES, MOST);
+    if (made === 0) return 0;
+    const found = new Uint32Array(kernel.bytes.buffer, PLACES, made * 2);
+    for (let i = 0; i < made; i++) {
+      this.places.push(found[i * 2]!);
+      this.lines.push(line + i);
+      this.texts.push(i === 0 ? at : found[i * 2 - 1]!);
     }
-    return false;
+    const last = found[made * 2 - 2]!;
+    this.end = last + kernel.view.getUint32(last, true);
+    this.extend(made);
+    return made;
   }
 
   /** The error with the line that it is about. */
@@ -159,7 +197,16 @@ class Plan {
     }
   }
 
-  private add(line: string, number: number): void {
+  /** A line by itself, the long way. */
+  private add(line: string, number: number, text: number): void {
+    try {
+      this.parse(line, number, text);
+    } catch (error) {
+      throw this.located(error, number);
+    }
+  }
+
+  private parse(line: string, number: number, text: number): void {
     const warn = (text: string) => {
       toStderr(`${text}\n`);
     };
@@ -179,26 +226,32 @@ class Plan {
     kernel.reserve(this.end + MESSAGE_MAX);
     const length = encodeCreate(kernel.message, this.end, request, true, false, 0);
     this.learn(line, kernel.bytes.slice(this.end, this.end + length));
-    this.addRequest(length, number);
+    this.places.push(this.end);
+    this.lines.push(number);
+    this.texts.push(text);
+    this.end += length;
+    this.extend(1);
   }
 
-  private addRequest(length: number, line: number): void {
-    const index = this.places.length;
-    this.places.push(this.end);
-    this.lines.push(line);
-    this.end += length;
+  /** The last `count` requests belong to the run of creations that is open, or begin one. */
+  private extend(count: number): void {
+    const to = this.places.length;
     const last = this.steps.at(-1);
-    if (last?.kind === 'creations') last.to = index + 1;
-    else this.steps.push({ kind: 'creations', from: index, to: index + 1 });
+    if (last?.kind === 'creations') last.to = to;
+    else this.steps.push({ kind: 'creations', from: to - count, to });
   }
 
   /** Makes a template of a line that none fits, as long as that is worth the trying. */
   private learn(line: string, request: Uint8Array): void {
-    if (this.attempts++ >= TEMPLATE_ATTEMPTS) return;
+    if (this.attempts >= TEMPLATE_ATTEMPTS) return;
     const template = makeTemplate(line, request, encodeLine);
+    const index = this.attempts++ % TEMPLATES;
     if (template === undefined) return;
-    this.templates.unshift(template);
-    if (this.templates.length > TEMPLATES) this.templates.pop();
+    const { bytes, view } = this.kernel;
+    const slot = this.templates < TEMPLATES ? this.templates++ : index;
+    const at = TEMPLATE_AREA + slot * TEMPLATE_STRIDE;
+    template.place(bytes, view, at);
+    view.setUint32(TABLE + slot * 4, at, true);
   }
 
   /** Carries out the creations of these indices. Throws at the first that fails. */
@@ -261,14 +314,10 @@ class Plan {
 
   /** The command line of request `i`, read once more: needed only when something failed. */
   private request(i: number): Request {
-    let found: Request | undefined;
-    eachLine(this.text, (start, end, line) => {
-      if (line === this.lines[i]) {
-        const words = splitWords(lineText(this.text, start, end));
-        found = parseCommandLine(words, { warn: () => {} });
-      }
-    });
-    return found!;
+    const { bytes } = this.kernel;
+    const start = this.texts[i]!;
+    const line = lineText(bytes, start, lineEnd(bytes, start, this.textEnd));
+    return parseCommandLine(splitWords(line), { warn: () => {} });
   }
 }
 

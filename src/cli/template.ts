@@ -1,6 +1,7 @@
 // Files of command lines (-R) are mostly one line again and again with other addresses and ports. A
 // template is such a line once read: the bytes between its values, and where in the request each
-// value goes. A line that fits is copied and patched without being parsed.
+// value goes. Of a line that fits the request is copied and patched without the line being parsed, in
+// the module (assembly/template.ts); templates are made here.
 //
 //   line      -A -t 431999 -s 10.0.0.1 -d 10.0.0.2 -p tcp --sport 40001 --dport 443 ...
 //   template  -A -t ┄┄┄┄┄┄ -s ┄┄┄┄┄┄┄┄ -d ┄┄┄┄┄┄┄┄ -p tcp --sport ┄┄┄┄┄ --dport ┄┄┄ ...
@@ -9,6 +10,9 @@
 // other values in its place, and the bytes of the request that changed must be those values and
 // nothing else. If they are not, the line has no template. So what a template makes is what the
 // parser would have made. Values that are not written plainly (octal, a prefix, a name) do not fit.
+
+import * as T from '../../assembly/template-layout.js';
+import { MESSAGE_MAX } from './message.js';
 
 /** Reads a line the long way and encodes its request; undefined if that is not a creation. */
 export type Encode = (line: string) => Uint8Array | undefined;
@@ -53,184 +57,64 @@ const PLAIN_NUMBER = /^(0|[1-9]\d{0,9})$/;
 const PLAIN_IPV4 = /^(0|[1-9]\d{0,2})(\.(0|[1-9]\d{0,2})){3}$/;
 const PLAIN_IPV6 = /^[0-9a-f:]*:[0-9a-f:]*$/;
 
-const ZERO = 48;
-const DOT = 46;
-const COLON = 58;
-const VALUE_SIZE = 16;
-
+/** A line once read. What `place` writes of it is matched by assembly/template.ts. */
 export class Template {
-  /** Values of the line that `fits` has seen, 16 bytes a slot. */
-  private readonly values: Uint8Array;
-
   constructor(
     private readonly literals: readonly Uint8Array[],
     private readonly slots: readonly Slot[],
-    private readonly request: Uint8Array,
-  ) {
-    this.values = new Uint8Array(slots.length * VALUE_SIZE);
-  }
+    readonly request: Uint8Array,
+  ) {}
 
-  get length(): number {
-    return this.request.length;
-  }
-
-  /** Whether the line between two places differs in its values only; they are kept for `write`. */
-  fits(text: Uint8Array, at: number, end: number): boolean {
-    const { literals, slots } = this;
-    for (let i = 0; ; i++) {
-      const literal = literals[i]!;
-      if (at + literal.length > end) return false;
-      for (let k = 0; k < literal.length; k++) if (text[at + k] !== literal[k]) return false;
-      at += literal.length;
-      const slot = slots[i];
-      if (slot === undefined) return at === end;
-      at = this.read(slot, i, text, at, end);
-      if (at < 0) return false;
+  /** Writes it at `at`, a multiple of 16; returns where it ends. There must be room for SIZE_MAX. */
+  place(bytes: Uint8Array, view: DataView, at: number): number {
+    const { literals, slots, request } = this;
+    const values = align(at + T.TEMPLATE_SLOTS + slots.length * T.SLOT_SIZE);
+    let free = values + slots.length * T.VALUE_SIZE;
+    const put = (data: Uint8Array): number => {
+      const place = free;
+      bytes.set(data, place);
+      free = align(place + data.length + 8); // whole words of it are read
+      return place;
+    };
+    const word = (place: number, value: number) => view.setInt32(place, value, true);
+    const tail = literals[slots.length]!;
+    word(at + T.TEMPLATE_REQUEST, put(request));
+    word(at + T.TEMPLATE_LENGTH, request.length);
+    word(at + T.TEMPLATE_COUNT, slots.length);
+    word(at + T.TEMPLATE_VALUES, values);
+    word(at + T.TEMPLATE_TAIL, put(tail));
+    word(at + T.TEMPLATE_TAIL_LENGTH, tail.length);
+    for (const [i, { kind, width, tied, apart, offsets }] of slots.entries()) {
+      const slot = at + T.TEMPLATE_SLOTS + i * T.SLOT_SIZE;
+      word(slot + T.SLOT_TEXT, put(literals[i]!));
+      word(slot + T.SLOT_TEXT_LENGTH, literals[i]!.length);
+      word(slot + T.SLOT_KIND, KINDS[kind]);
+      word(slot + T.SLOT_WIDTH, width);
+      word(slot + T.SLOT_TIED, tied);
+      word(slot + T.SLOT_APART, apart);
+      word(slot + T.SLOT_PLACES, offsets.length);
+      for (const [k, offset] of offsets.entries()) word(slot + T.SLOT_OFFSETS + k * 4, offset);
     }
-  }
-
-  /** Writes the request of the line that fitted. */
-  write(bytes: Uint8Array, at: number): void {
-    const { slots, values } = this;
-    bytes.set(this.request, at);
-    for (let i = 0; i < slots.length; i++) {
-      const { offsets, width } = slots[i]!;
-      const value = i * VALUE_SIZE;
-      for (let o = 0; o < offsets.length; o++) {
-        const to = at + offsets[o]!;
-        for (let k = 0; k < width; k++) bytes[to + k] = values[value + k]!;
-      }
-    }
-  }
-
-  /** Reads the value of slot `i`; where it ends, or -1 if it is not written plainly. */
-  private read(slot: Slot, i: number, text: Uint8Array, at: number, end: number): number {
-    const { values } = this;
-    const to = i * VALUE_SIZE;
-    let stop: number;
-    if (slot.kind === 'number') stop = readNumber(text, at, end, values, to, slot.width);
-    else if (slot.kind === 'ipv4') stop = readIpv4(text, at, end, values, to);
-    else stop = readIpv6(text, at, end, values, to);
-    if (stop < 0) return stop;
-    if (slot.tied >= 0 && !this.equal(slot.tied, i, slot.width)) return -1;
-    return slot.apart >= 0 && this.equal(slot.apart, i, slot.width) ? -1 : stop;
-  }
-
-  private equal(one: number, other: number, width: number): boolean {
-    const { values } = this;
-    for (let k = 0; k < width; k++) {
-      if (values[one * VALUE_SIZE + k] !== values[other * VALUE_SIZE + k]) return false;
-    }
-    return true;
+    return free;
   }
 }
 
-function readNumber(
-  text: Uint8Array,
-  at: number,
-  end: number,
-  values: Uint8Array,
-  to: number,
-  width: number,
-): number {
-  let value = 0;
-  const start = at;
-  for (; at < end; at++) {
-    const digit = text[at]! - ZERO;
-    if (digit < 0 || digit > 9) break;
-    value = value * 10 + digit;
-  }
-  const digits = at - start;
-  if (digits === 0 || digits > 10 || (digits > 1 && text[start] === ZERO)) return -1;
-  if (width === 2) {
-    if (value > 0xffff) return -1;
-    values[to] = value >> 8;
-    values[to + 1] = value;
-    return at;
-  }
-  if (value > 0xffffffff) return -1;
-  values[to] = value >>> 24;
-  values[to + 1] = value >>> 16;
-  values[to + 2] = value >>> 8;
-  values[to + 3] = value;
-  return at;
+const KINDS = { number: T.KIND_NUMBER, ipv4: T.KIND_IPV4, ipv6: T.KIND_IPV6 } as const;
+
+function align(at: number): number {
+  return (at + 15) & ~15;
 }
 
-function readIpv4(
-  text: Uint8Array,
-  at: number,
-  end: number,
-  values: Uint8Array,
-  to: number,
-): number {
-  for (let part = 0; part < 4; part++) {
-    let value = 0;
-    const start = at;
-    for (; at < end && at - start < 4; at++) {
-      const digit = text[at]! - ZERO;
-      if (digit < 0 || digit > 9) break;
-      value = value * 10 + digit;
-    }
-    const digits = at - start;
-    if (digits === 0 || value > 255 || (digits > 1 && text[start] === ZERO)) return -1;
-    values[to + part] = value;
-    if (part < 3 && (at >= end || text[at++] !== DOT)) return -1;
-  }
-  return at;
-}
-
-const groups = new Uint16Array(8);
-
-/** Hexadecimal groups in lower case, at most one gap; the dotted form does not fit. */
-function readIpv6(
-  text: Uint8Array,
-  at: number,
-  end: number,
-  values: Uint8Array,
-  to: number,
-): number {
-  let count = 0;
-  let gap = -1;
-  if (at + 1 < end && text[at] === COLON && text[at + 1] === COLON) {
-    gap = 0;
-    at += 2;
-  }
-  while (at < end) {
-    const start = at;
-    let value = 0;
-    for (; at < end && at - start < 4; at++) {
-      const digit = hexDigit(text[at]!);
-      if (digit < 0) break;
-      value = (value << 4) | digit;
-    }
-    if (at === start) break; // after a gap at the end
-    if (count === 8) return -1;
-    groups[count++] = value;
-    if (at >= end || text[at] !== COLON) break;
-    at++;
-    if (at < end && text[at] === COLON) {
-      if (gap >= 0) return -1;
-      gap = count;
-      at++;
-    } else if (at >= end || hexDigit(text[at]!) < 0) {
-      return -1;
-    }
-  }
-  if (gap < 0 ? count !== 8 : count > 7) return -1;
-  const missing = 8 - count;
-  for (let i = 0; i < 8; i++) {
-    let value = groups[i]!;
-    if (gap >= 0 && i >= gap) value = i < gap + missing ? 0 : groups[i - missing]!;
-    values[to + i * 2] = value >> 8;
-    values[to + i * 2 + 1] = value;
-  }
-  return at;
-}
-
-function hexDigit(character: number): number {
-  if (character >= 48 && character <= 57) return character - 48;
-  return character >= 97 && character <= 102 ? character - 87 : -1;
-}
+/** Longest line that may become a template, and the most values in it. */
+const LINE_MAX = 2048;
+const SLOTS_MAX = 32;
+/** Bytes that a template takes at most. */
+export const SIZE_MAX =
+  T.TEMPLATE_SLOTS +
+  SLOTS_MAX * (T.SLOT_SIZE + T.VALUE_SIZE + 24) + // a text ends with up to 23 bytes of nothing
+  LINE_MAX +
+  MESSAGE_MAX +
+  128;
 
 /** The template of a line whose request is `request`; undefined if it can have none. */
 export function makeTemplate(
@@ -238,8 +122,9 @@ export function makeTemplate(
   request: Uint8Array,
   encode: Encode,
 ): Template | undefined {
-  if (line.includes('"')) return undefined;
+  if (line.length > LINE_MAX || line.includes('"')) return undefined;
   const { literals, slots, names, texts } = takeApart(line);
+  if (slots.length > SLOTS_MAX) return undefined;
   if (TRANSLATION.test(line)) tie(slots, names, texts);
   const rebuilt = (values: readonly string[]) =>
     literals.reduce((sum, literal, i) => sum + literal + (values[i] ?? ''), '');
@@ -251,12 +136,11 @@ export function makeTemplate(
       return { bytes: probe.bytes, request: encode(rebuilt(values)) };
     });
     const offsets = placesOf(request, first!, second!);
-    if (offsets === undefined) return undefined;
+    if (offsets === undefined || offsets.length > T.PLACES_MAX) return undefined;
     slot.offsets = offsets;
   }
-  const encoder = new TextEncoder();
   return new Template(
-    literals.map((literal) => encoder.encode(literal)),
+    literals.map((literal) => Buffer.from(literal, 'latin1')), // as lineText reads them
     slots,
     request,
   );

@@ -6,7 +6,15 @@ import { encodeCreate } from '../../../src/cli/encode.js';
 import { splitWords } from '../../../src/cli/lines.js';
 import { MESSAGE_MAX, MessageWriter } from '../../../src/cli/message.js';
 import { parseCommandLine } from '../../../src/cli/parse.js';
-import { makeTemplate } from '../../../src/cli/template.js';
+import { makeTemplate, SIZE_MAX, type Template } from '../../../src/cli/template.js';
+import { fromHex, sandbox, toHex } from '../../wasm.js';
+
+const box = sandbox(2);
+const TABLE = 1024;
+const PLACES = 2048;
+const TEMPLATE = 4096;
+const TEXT = 32768;
+const OUT = 65536;
 
 const bytes = new Uint8Array(MESSAGE_MAX);
 const writer = new MessageWriter(bytes, new DataView(bytes.buffer));
@@ -20,18 +28,24 @@ function encode(line: string): Uint8Array | undefined {
   }
 }
 
-function templateOf(line: string) {
+function templateOf(line: string): Template | undefined {
   return makeTemplate(line, encode(line)!, encode);
 }
 
 /** The request that a template of `first` makes of `line`; undefined if it does not fit. */
 function applied(first: string, line: string): Uint8Array | undefined {
   const template = templateOf(first);
-  const text = new TextEncoder().encode(line);
-  if (!template?.fits(text, 0, text.length)) return undefined;
-  const out = new Uint8Array(template.length);
-  template.write(out, 0);
-  return out;
+  if (template === undefined) return undefined;
+  const text = Buffer.from(line);
+  box.bytes.fill(0xee);
+  expect(template.place(box.bytes, box.view, TEMPLATE)).toBeLessThanOrEqual(TEMPLATE + SIZE_MAX);
+  box.view.setUint32(TABLE, TEMPLATE, true);
+  box.bytes.set(text, TEXT);
+  const end = TEXT + text.length;
+  if (box.fn.requestsOfLines!(TEXT, end, TABLE, 1, OUT, PLACES, 1) === 0) return undefined;
+  expect(box.view.getUint32(PLACES, true)).toBe(OUT);
+  expect(box.view.getUint32(PLACES + 4, true)).toBe(end);
+  return box.bytes.slice(OUT, OUT + template.request.length);
 }
 
 const octet = fc.nat(255);
@@ -133,4 +147,55 @@ test('a port that was translated does not fit where none was', () => {
     `--reply-port-src 20 --reply-port-dst ${port}`;
   expect(applied(line(10), line(11))).toBeUndefined();
   expect(encode(line(10))).not.toEqual(encode(line(11)));
+});
+
+describe('several lines', () => {
+  const udp = (i: number) => `-I -t 5 -s 1.1.1.${i} -d 2.2.2.2 -p udp --sport ${i} --dport 2`;
+  const tcp = (i: number) =>
+    `-A -t 5 -s fd::${i} -d fd::2 -p tcp --sport ${i} --dport 2 --state CLOSE`;
+
+  function made(text: string, most = 100): string[] {
+    const templates = [udp(1), tcp(1)].map((line) => templateOf(line)!);
+    for (const [i, template] of templates.entries()) {
+      template.place(box.bytes, box.view, TEMPLATE + i * 8192);
+      box.view.setUint32(TABLE + i * 4, TEMPLATE + i * 8192, true);
+    }
+    box.bytes.fill(0, TEXT, OUT);
+    box.bytes.set(Buffer.from(text), TEXT);
+    const count = box.fn.requestsOfLines!(TEXT, TEXT + text.length, TABLE, 2, OUT, PLACES, most);
+    return Array.from({ length: count }, (_, i) => {
+      const at = box.view.getUint32(PLACES + i * 8, true);
+      return toHex(box.bytes.slice(at, at + box.view.getUint32(at, true)));
+    });
+  }
+  const wanted = (lines: string[]) => lines.map((line) => toHex(encode(line)!));
+
+  test('of two kinds, in their order, the last without its newline', () => {
+    const lines = [udp(1), tcp(2), tcp(3), udp(4), tcp(5)];
+    expect(made(lines.join('\n'))).toEqual(wanted(lines));
+  });
+
+  test.each([
+    ['a comment', '# x'],
+    ['an empty line', ''],
+    ['blanks before it', ` ${udp(3)}`],
+    ['a carriage return', `${udp(3)}\r`],
+    ['another command', '-F'],
+  ])('stops before %s', (_, line) => {
+    expect(made([udp(1), udp(2), line, udp(4)].join('\n'))).toEqual(wanted([udp(1), udp(2)]));
+  });
+
+  test('no more than are asked for', () => {
+    expect(made(`${udp(1)}\n${udp(2)}\n${udp(3)}\n`, 2)).toEqual(wanted([udp(1), udp(2)]));
+  });
+
+  test('a text that is cut anywhere is not read beyond its end', () => {
+    const line = tcp(77);
+    for (let length = 1; length < line.length; length++) {
+      const cut = line.slice(0, length);
+      const [request] = made(cut);
+      if (request !== undefined) expect(request).toBe(toHex(encode(cut)!));
+    }
+    expect(fromHex(made(line)[0]!)).toEqual(encode(line));
+  });
 });

@@ -96,29 +96,42 @@ function words(text: string, last: boolean): number[] | undefined {
 }
 
 /** The address that `text` spells. Throws `Invalid IP address`. */
-export function parseAddress(text: string): Address {
+export function parseAddress(text: string, word: string = text): Address {
   const quad = dottedQuad(text);
   if (quad !== undefined) return { family: AF_INET, bytes: quad };
   const v4 = inetAton(text);
   if (v4 !== undefined) return { family: AF_INET, bytes: v4 };
   const v6 = inetPton6(text);
   if (v6 !== undefined) return { family: AF_INET6, bytes: v6 };
-  throw usageError(`Invalid IP address \`${text}'`);
+  throw usageError(`Invalid IP address \`${word}'`);
+}
+
+/** What is done with the family of an address as soon as it is known: a complaint, if it is wrong. */
+export type CheckFamily = (family: number) => void;
+
+/** The address before a slash, if there is one; a complaint is about the whole word. */
+function parseBefore(slash: number, text: string, check: CheckFamily): Address {
+  const address = slash < 0 ? parseAddress(text) : parseAddress(text.slice(0, slash), text);
+  check(address.family);
+  return address;
 }
 
 /** An address without prefix, for the option that messages call `name`. */
-export function parsePlain(text: string, name: string): Address {
-  if (text.includes('/')) {
-    throw usageError(`CIDR notation unavailable for \`--${name}'`);
-  }
-  return parseAddress(text);
+export function parsePlain(text: string, name: string, check: CheckFamily): Address {
+  const slash = text.indexOf('/');
+  const address = parseBefore(slash, text, check);
+  if (slash >= 0) throw usageError(`CIDR notation unavailable for \`--${name}'`);
+  return address;
 }
 
 /** `address[/prefix]`: the address and the mask of its prefix, unless that covers all bits. */
-export function parsePrefixed(text: string): { address: Address; mask: Address | undefined } {
+export function parsePrefixed(
+  text: string,
+  check: CheckFamily,
+): { address: Address; mask: Address | undefined } {
   const slash = text.indexOf('/');
-  if (slash < 0) return { address: parseAddress(text), mask: undefined };
-  const address = parseAddress(text.slice(0, slash));
+  const address = parseBefore(slash, text, check);
+  if (slash < 0) return { address, mask: undefined };
   const digits = /^\s*\+?(\d*)$/.exec(text.slice(slash + 1))?.[1];
   const bits = digits === undefined ? Number.NaN : Number(digits);
   const most = address.bytes.length * 8;
@@ -141,10 +154,10 @@ export interface Translation {
 }
 
 /** `v4`, `v4:port`, `v6` or `[v6]:port`, for the option that messages call `name`. */
-export function parseTranslation(text: string, name: string): Translation {
+export function parseTranslation(text: string, name: string, check: CheckFamily): Translation {
   const { host, port } = splitPort(text);
-  const address = parsePlain(host, name);
-  return { address, port: port === undefined ? undefined : parsePort(port) };
+  const number = port === undefined ? undefined : parsePort(port);
+  return { address: parsePlain(host, name, check), port: number };
 }
 
 function splitPort(text: string): { host: string; port: string | undefined } {

@@ -118,24 +118,21 @@ class Reading {
     this.labelMapPath = path;
   }
 
-  setFamily(family: number): void {
+  readonly setFamily = (family: number): void => {
     const { request } = this;
     if (request.family !== 0 && request.family !== family) {
       throw usageError('mismatched address family');
     }
     request.family = family;
-  }
+  };
 
   plain(text: string, option: OptionName): Address {
-    const address = parsePlain(text, option);
-    this.setFamily(address.family);
-    return address;
+    return parsePlain(text, option, this.setFamily);
   }
 
   /** An address whose prefix is a mask: the later of prefix and mask option counts. */
   prefixed(ends: Ends, end: keyof Ends, text: string): void {
-    const { address, mask } = parsePrefixed(text);
-    this.setFamily(address.family);
+    const { address, mask } = parsePrefixed(text, this.setFamily);
     ends[end] = address;
     if (mask === undefined) return;
     this.request.mask[end] = mask;
@@ -143,9 +140,7 @@ class Reading {
   }
 
   translation(text: string, option: OptionName): Translation {
-    const translation = parseTranslation(text, option);
-    this.setFamily(translation.address.family);
-    return translation;
+    return parseTranslation(text, option, this.setFamily);
   }
 
   setProtocol(text: string): void {

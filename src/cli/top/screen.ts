@@ -24,6 +24,7 @@ const HEADS: Readonly<Record<ViewName, string>> = {
   states: 'STATE',
 };
 const NUMBER = 10;
+const TITLE_MIN = 20;
 
 /** Lines that are not rows. */
 export const FURNITURE = 4;
@@ -72,9 +73,13 @@ function cells(each: Row, mood: Mood): string[] {
   return [sized(each.rate), sized(each.bytes), sized(each.packets), `${last}`];
 }
 
-/** The title on the left, numbers in columns on the right. */
+/** The title on the left, numbers in columns on the right: as many as leave room for the title. */
 function row(title: string, numbers: readonly string[], columns: number): string {
-  const right = numbers.map((text) => text.padStart(NUMBER)).join('');
+  const fitting = Math.max(1, Math.floor((columns - TITLE_MIN) / NUMBER));
+  const right = numbers
+    .slice(0, fitting)
+    .map((text) => text.padStart(NUMBER))
+    .join('');
   const room = Math.max(8, columns - right.length);
   return cut(title, room).padEnd(room) + right;
 }

@@ -24,6 +24,8 @@ const SOURCES = [
   'lab',
   'bench',
   'test',
+  'docs',
+  'scripts',
   'tsconfig.json',
   'asconfig.json',
   'package-lock.json',
@@ -110,6 +112,7 @@ function build() {
   run(join(bin, 'asc'), ['assembly/index.ts', '--config', 'asconfig.json', '--target', 'release']);
   run(join(bin, 'tsc'), ['-p', 'tsconfig.json']);
   run(process.execPath, [join(ROOT, 'scripts', 'bundle.mjs')]);
+  run(process.execPath, [join('dist', 'scripts', 'man.js')]);
   writeFileSync(STAMP, '');
   console.log(`built in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 }

@@ -85,6 +85,7 @@ const withJson = new Set<number>([
   Request.DUMP_EXTERNAL_EXPECT,
   Request.COMMIT,
   Request.COMMIT_FLOWS,
+  Request.COMMIT_EXPECT,
   Request.STATISTICS,
   Request.STATISTICS_NETWORK,
   Request.STATISTICS_CACHE,

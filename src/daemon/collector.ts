@@ -61,6 +61,7 @@ export class StatsCollector extends FlowNode {
       alarm: undefined,
       coalesceTime: config.general.coalesceTime,
       onOverrun: () => this.overrun(),
+      onCut: (datagrams) => this.eventsCut(datagrams),
       reports: { take: () => this.logEnded(), waiting: () => this.endedWait() },
     });
     this.watchdog = setInterval(() => this.reportRefusals(), 1000);

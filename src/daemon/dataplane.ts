@@ -51,7 +51,10 @@ export interface DataPlaneParts {
   alarm: Alarm | undefined;
   /** Microseconds. */
   coalesceTime: number;
+  /** The kernel dropped events for want of room. */
   onOverrun: () => void;
+  /** So many datagrams of events did not fit their slot since the last call: their events are lost. */
+  onCut: (datagrams: number) => void;
   /** Stats mode: takes some of the flows that ended; true when more wait. */
   reports?: { take: () => boolean; waiting: () => boolean };
 }
@@ -62,6 +65,7 @@ export class DataPlane {
   private batch = 0;
   private readonly batchPositions: number[][];
   private overruns = 0;
+  private cutsTold = 0;
   private coalesceTime: number;
   /** Called at the end of each turn: proof that the data plane goes on. */
   onTurn: ((now: number) => void) | undefined;
@@ -69,7 +73,7 @@ export class DataPlane {
   eventLimit = TURN_EVENTS;
   /** Longest sleep, ms: the once-a-second duties, or a watchdog that wants to hear more often. */
   longestSleep = LONGEST_SLEEP;
-  /** Datagrams of events that did not fit their slot: their events are lost, so a resync is due. */
+  /** Datagrams of events that did not fit their slot. */
   cutEvents = 0;
   unknownEvents = 0;
 
@@ -126,6 +130,11 @@ export class DataPlane {
     if (this.parts.events.overruns !== this.overruns) {
       this.overruns = this.parts.events.overruns;
       this.parts.onOverrun();
+    }
+    if (this.cutEvents !== this.cutsTold) {
+      const cut = this.cutEvents - this.cutsTold;
+      this.cutsTold = this.cutEvents;
+      this.parts.onCut(cut);
     }
     return { busy, more };
   }

@@ -1,4 +1,4 @@
-// The operator's orders about expectations: what `-s`, `-i`, `-e`, `-c`, `-F` and `-R` do when told
+// The operator's orders about expectations: what `-s`, `-i`, `-e`, `-F` and `-R` do when told
 // `expect`, and the second half of those that mean flows and expectations. Without ExpectationSync
 // the control protocol refuses the former, and the latter end with the flows.
 
@@ -8,6 +8,7 @@ import type { Reply } from '../control/server.js';
 import { expectJson, expectText, expectXml } from '../report/expect.js';
 import type { CacheCounters } from '../report/statistics.js';
 import { type StatisticsView, viewReply } from '../report/views.js';
+import type { CommitReport } from '../sync/commit.js';
 import type { Expectations } from '../sync/expectations.js';
 import { monotonicSeconds } from './dataplane.js';
 import type { Log } from './log.js';
@@ -40,10 +41,6 @@ export async function carryOutExpect(
     case Request.DUMP_EXTERNAL_EXPECT_XML:
       await xml(expectations, code === Request.DUMP_INTERNAL_EXPECT_XML, reply);
       return true;
-    case Request.COMMIT_EXPECT:
-      log.notice('committing expectation cache');
-      await commitExpectations(node);
-      return true;
     case Request.FLUSH_KERNEL_EXPECT:
       await flushKernelExpectations(node, log);
       return true;
@@ -55,10 +52,12 @@ export async function carryOutExpect(
   }
 }
 
-/** The part of `-c` that follows the flows. */
-export async function commitExpectations(node: SyncNode): Promise<void> {
-  if (node.expectations === undefined) return;
-  if (!(await node.commitExpectations())) throw new CommandError('commit already in progress');
+/** `-c expect`, and the part of `-c` that follows the flows: undefined without ExpectationSync. */
+export async function commitExpectations(node: SyncNode): Promise<CommitReport | undefined> {
+  if (node.expectations === undefined) return undefined;
+  const report = await node.commitExpectations();
+  if (report === undefined) throw new CommandError('commit already in progress');
+  return report;
 }
 
 /** The part of `-F` that follows the flows. */
@@ -90,7 +89,10 @@ function plain(expectations: Expectations, internal: boolean, reply: Reply): Pro
 function json(expectations: Expectations, internal: boolean, reply: Reply): Promise<void> {
   return expectations.forEach(
     internal ? L.TABLE_INTERNAL : L.TABLE_EXTERNAL,
-    (expect) => `${expectJson(expect, { timeout: false })}\n`,
+    (expect, added) => {
+      const active = Math.max(0, monotonicSeconds() - added);
+      return `${expectJson(expect, { timeout: false, active })}\n`;
+    },
     (chunk) => reply.write(chunk),
   );
 }

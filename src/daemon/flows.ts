@@ -22,6 +22,7 @@ import { type DataPlane, monotonicSeconds } from './dataplane.js';
 import { eventLimit, filterEvents, openEvents } from './event-source.js';
 import type { Log } from './log.js';
 import { Polling } from './polling.js';
+import { Resync } from './resync.js';
 import { shardCount, workerCount } from './workers.js';
 
 /** Flows formatted between two turns of the data plane: under a millisecond. */
@@ -59,7 +60,15 @@ export abstract class FlowNode {
   protected readonly kernelTurns = new Turns();
   /** Users of the snapshot buffer: one at a time. */
   private readonly snapshotTurns = new Turns();
-  private resync: NodeJS.Timeout | undefined;
+  private readonly resync = new Resync({
+    delay: () => (this.comparable ? this.config.general.netlinkOverrunResync : undefined),
+    compare: () => this.compareWithKernel(),
+    begun: () => {
+      this.counters.resyncs++;
+      this.log.notice('resync with the kernel after an overrun of the event socket');
+    },
+    failed: (error) => this.log.error(`resync failed: ${reasonText(error)}`),
+  });
   private polling: Polling | undefined;
   private bufferFull = false;
   private lastSpaceRefused = 0n;
@@ -115,7 +124,7 @@ export abstract class FlowNode {
   }
 
   async stop(): Promise<void> {
-    clearTimeout(this.resync);
+    this.resync.stop();
     this.polling?.stop();
     await this.plane.stop();
     await this.shards.stop();
@@ -253,17 +262,17 @@ export abstract class FlowNode {
           'NetlinkBufferSize and NetlinkBufferSizeMaxGrowth clauses in conntrackd.conf',
       );
     }
-    const delay = this.config.general.netlinkOverrunResync;
-    if (delay === undefined || !this.comparable) return;
-    if (this.resync !== undefined) return; // a stream of them postpones nothing
-    this.resync = setTimeout(() => {
-      this.resync = undefined;
-      this.counters.resyncs++;
-      this.log.notice('resync with the kernel after an overrun of the event socket');
-      this.compareWithKernel().catch((error: unknown) =>
-        this.log.error(`resync failed: ${reasonText(error)}`),
-      );
-    }, delay * 1000);
+    this.resync.due();
+  }
+
+  /** An event was longer than its place: a larger buffer would not help, a comparison does. */
+  protected eventsCut(datagrams: number): void {
+    this.log.limited(
+      'warning',
+      'cut',
+      `${datagrams} events of the kernel were too long to be read: a resync is due`,
+    );
+    this.resync.due();
   }
 
   /** Flows that a full cache refused since the last call: one line. */

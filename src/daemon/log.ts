@@ -41,6 +41,8 @@ export class Log {
   private syslog = false;
   /** Where lines for a terminal go; undefined in the background. */
   private console: ((level: Level, line: string) => void) | undefined = toTerminal;
+  /** Lines since the last that the log file took. */
+  unwritten = 0;
   private readonly limits = new Map<string, { since: number; dropped: number }>();
 
   /**
@@ -95,7 +97,7 @@ export class Log {
   flow(level: Level, text: string): void {
     const line = `${calendarTime(BigInt(Date.now()) * 1_000_000n)}\t${text}`;
     this.console?.(level, line);
-    if (this.file !== undefined) writeSync(this.file, `${line}\n`);
+    this.toFile(line);
     if (this.syslog) writeSyslog(PRIORITIES[level], text);
   }
 
@@ -104,12 +106,32 @@ export class Log {
     this.file = undefined;
   }
 
+  /** A disk that is full must not end the daemon: what cannot be written is counted and said later. */
+  private toFile(line: string): void {
+    if (this.file === undefined) return;
+    try {
+      if (this.unwritten > 0) {
+        const lost = `${this.unwritten} lines could not be written to the log file`;
+        writeSync(this.file, `${prefix('warning')} ${lost}\n`);
+        this.unwritten = 0;
+      }
+      writeSync(this.file, `${line}\n`);
+    } catch {
+      this.unwritten++;
+    }
+  }
+
   private write(level: Level, text: string): void {
-    const line = `[${calendarTime(BigInt(Date.now()) * 1_000_000n)}] (pid=${process.pid}) [${LABELS[level]}] ${text}`;
+    const line = `${prefix(level)} ${text}`;
     this.console?.(level, line);
-    if (this.file !== undefined) writeSync(this.file, `${line}\n`);
+    this.toFile(line);
     if (this.syslog) writeSyslog(PRIORITIES[level], text);
   }
+}
+
+function prefix(level: Level): string {
+  const time = calendarTime(BigInt(Date.now()) * 1_000_000n);
+  return `[${time}] (pid=${process.pid}) [${LABELS[level]}]`;
 }
 
 function openLogFile(path: string): number {

@@ -58,6 +58,7 @@ export class SyncNode extends FlowNode {
   private committing = false;
   private purge: NodeJS.Timeout | undefined;
   private lastBadPayload = 0n;
+  private lastUnsaid = 0n;
   private readonly watchdog: NodeJS.Timeout;
 
   /**
@@ -139,6 +140,7 @@ export class SyncNode extends FlowNode {
           : undefined,
       coalesceTime: general.coalesceTime,
       onOverrun: () => this.overrun(),
+      onCut: (datagrams) => this.eventsCut(datagrams),
     });
     this.watchdog = setInterval(() => this.reportRefusals(), 1000);
     this.watchdog.unref();
@@ -213,20 +215,23 @@ export class SyncNode extends FlowNode {
     }
   }
 
-  /** `-c expect`: the external expectations into the kernel. False: a commit is under way. */
-  async commitExpectations(): Promise<boolean> {
+  /** `-c expect`: the external expectations into the kernel. Undefined: a commit is under way. */
+  async commitExpectations(): Promise<CommitReport | undefined> {
     const { commits, expectations, log } = this;
-    if (expectations === undefined) return true;
+    const reasons = new Map<string, number>();
+    if (expectations === undefined) return { committed: 0, failed: 0, seconds: 0, reasons };
     this.cancelPurge();
     if (this.committing) {
       log.notice('commit already in progress, skipping');
-      return false;
+      return undefined;
     }
     this.committing = true;
     let logged = 0;
     try {
       const result = await this.kernelTurns.run(() =>
         expectations.commit(commits, this.sync.commitTimeout ?? 0, (step, error, entry) => {
+          const reason = `${step}: ${errorText(error)}`;
+          reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
           if (logged++ >= FAILURES_LOGGED) return;
           log.error(`commit-${step}: ${errorText(error)}`);
           log.flow('error', expectText(expectations.read(entry)));
@@ -235,10 +240,10 @@ export class SyncNode extends FlowNode {
       log.notice(`Committed ${result.committed} new expectations`);
       if (result.failed > 0) log.notice(`${result.failed} expectations can't be committed`);
       log.notice(`commit has taken ${result.seconds.toFixed(6)} seconds`);
+      return { ...result, reasons };
     } finally {
       this.committing = false;
     }
-    return true;
   }
 
   /** `-F expect`: deletes the kernel's expectations, one by one. */
@@ -385,6 +390,16 @@ export class SyncNode extends FlowNode {
         `${bad - this.lastBadPayload} malformed sync messages ignored (see -s network)`,
       );
       this.lastBadPayload = bad;
+    }
+    const unsaid = arena.sumShards(L.SHARD_BYPASS_DROPPED);
+    if (unsaid > this.lastUnsaid) {
+      this.log.limited(
+        'warning',
+        'unsaid',
+        `${unsaid - this.lastUnsaid} changes of flows found no room to wait in and were not sent ` +
+          '(see -s queue)',
+      );
+      this.lastUnsaid = unsaid;
     }
   }
 

@@ -39,6 +39,7 @@ export interface OrderParts {
 const takesOver = new Set<number>([
   Request.COMMIT,
   Request.COMMIT_FLOWS,
+  Request.COMMIT_EXPECT,
   Request.PROMOTE,
   Request.DEMOTE,
 ]);

@@ -27,6 +27,8 @@ const QUIET_LOOKS = 4;
 
 export interface Promotion {
   commit: CommitReport;
+  /** With ExpectationSync. */
+  expectations: CommitReport | undefined;
   /** Flows in the internal cache after the kernel's table was read. */
   flows: number;
   /** False when the bulk had not left entirely after LONGEST, or is not for this mode. */
@@ -44,10 +46,15 @@ export async function promote(
   const clock = new Clock();
   const commit = await node.commit();
   if (commit === undefined) throw new CommandError('commit already in progress');
-  await commitExpectations(node);
+  const expectations = await commitExpectations(node);
   const milliseconds = { commit: clock.lap(), flush: 0, resync: 0, bulk: 0, total: 0 };
   await say(`commit: ${commitSummary(commit)}, ${ms(milliseconds.commit)}`);
-  for (const [reason, count] of commit.reasons) await say(`commit: ${reason}: ${count}`);
+  if (expectations !== undefined) {
+    await say(`commit: ${commitSummary(expectations, 'expectations')}`);
+  }
+  for (const { reasons } of [commit, expectations ?? { reasons: [] }]) {
+    for (const [reason, count] of reasons) await say(`commit: ${reason}: ${count}`);
+  }
   if (!(await node.flushCaches(true, true))) {
     throw new CommandError('refused: a commit is still in progress');
   }
@@ -63,13 +70,32 @@ export async function promote(
   if (alarm) await say('bulk: none in ALARM mode, flows are repeated within RefreshTime');
   else await say(`bulk: ${sent ? 'sent' : 'still leaving'}, ${ms(milliseconds.bulk)}`);
   milliseconds.total = clock.total();
-  return { commit, flows, sent, milliseconds };
+  return { commit, expectations, flows, sent, milliseconds };
 }
 
 /** `12 flows entered the kernel, 1 could not`. */
-export function commitSummary({ committed, failed }: CommitReport): string {
-  const entered = `${committed} flows entered the kernel`;
+export function commitSummary({ committed, failed }: CommitReport, what = 'flows'): string {
+  const entered = `${committed} ${what} entered the kernel`;
   return failed === 0 ? entered : `${entered}, ${failed} could not`;
+}
+
+/** What an order to commit has committed: flows, expectations, or both. */
+export interface Committed {
+  flows?: CommitReport | undefined;
+  expectations?: CommitReport | undefined;
+}
+
+/** Each kind with its reasons and its time, as the status of the order. */
+export function commitSummaries(committed: Committed): string {
+  const parts: string[] = [];
+  for (const what of ['flows', 'expectations'] as const) {
+    const report = committed[what];
+    if (report === undefined) continue;
+    const reasons = [...report.reasons].map(([reason, count]) => `${reason}: ${count}`);
+    const why = reasons.length === 0 ? '' : ` (${reasons.join(', ')})`;
+    parts.push(`${commitSummary(report, what)}${why}, ${ms(report.seconds * 1000)}`);
+  }
+  return parts.join('; ');
 }
 
 export interface Demotion {
@@ -158,17 +184,29 @@ function living({ arena }: SyncNode, kind: number): number {
 
 // -------------------------------------------------------------------------------------- as JSON
 
-export function commitJson(commit: CommitReport): string {
+/** Flows stand in the object itself, expectations in an object of their own within it. */
+export function commitJson({ flows, expectations }: Committed): string {
   return jsonText({
     command: 'commit',
-    ...commitFields(commit),
-    milliseconds: commit.seconds * 1000,
+    ...(flows && timedFields(flows)),
+    expectations: expectations && timedFields(expectations),
   });
 }
 
-export function promotionJson({ commit, flows, sent, milliseconds }: Promotion): string {
-  const fields = commitFields(commit);
-  return jsonText({ command: 'promote', ...fields, flows, sent, milliseconds });
+export function promotionJson(promotion: Promotion): string {
+  const { commit, expectations, flows, sent, milliseconds } = promotion;
+  return jsonText({
+    command: 'promote',
+    ...commitFields(commit),
+    expectations: expectations && timedFields(expectations),
+    flows,
+    sent,
+    milliseconds,
+  });
+}
+
+function timedFields(report: CommitReport): Fields {
+  return { ...commitFields(report), milliseconds: report.seconds * 1000 };
 }
 
 export function demotionJson(demotion: Demotion): string {

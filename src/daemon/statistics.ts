@@ -56,6 +56,7 @@ function bypassCounters({ arena }: SyncNode): BypassCounters {
     created: arena.sumShards(L.SHARD_BYPASS_NEW),
     updated: arena.sumShards(L.SHARD_BYPASS_UPDATED),
     destroyed: arena.sumShards(L.SHARD_BYPASS_DESTROYED),
+    dropped: arena.sumShards(L.SHARD_BYPASS_DROPPED),
   };
 }
 
@@ -121,7 +122,8 @@ export function runtimeCounters(node: FlowNode, control: ControlCounters): Runti
     eventsReceived: arena.sumShards(L.SHARD_EVENTS),
     eventsFiltered: arena.sumShards(L.SHARD_FILTERED),
     eventsUnknown: arena.sumShards(L.SHARD_EVENT_BAD) + BigInt(plane.unknownEvents),
-    catchFailed: events.overruns + events.failures,
+    catchFailed: events.overruns + events.failures + plane.cutEvents,
+    eventsCut: plane.cutEvents,
     overruns: events.overruns,
     flushes: node.counters.flushes,
     resyncs: node.counters.resyncs,
@@ -137,6 +139,7 @@ export function idleCounters(started: number, control: ControlCounters): Runtime
     eventsFiltered: 0,
     eventsUnknown: 0,
     catchFailed: 0,
+    eventsCut: 0,
     dumpUnknown: 0,
     overruns: 0,
     flushes: 0,
@@ -156,7 +159,12 @@ export function idleCounters(started: number, control: ControlCounters): Runtime
 export function queueCounters({ arena, links }: SyncNode): QueueCounters[] {
   const waiting = waitingMessages(arena);
   const queues: QueueCounters[] = [
-    { name: 'txqueue', elements: waiting, maximum: UNBOUNDED, noSpace: 0 },
+    {
+      name: 'txqueue',
+      elements: waiting,
+      maximum: UNBOUNDED,
+      noSpace: arena.sumShards(L.SHARD_BYPASS_DROPPED),
+    },
     {
       name: 'errorq',
       elements: links.backlog.elements,

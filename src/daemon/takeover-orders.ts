@@ -6,7 +6,9 @@ import type { Reply } from '../control/server.js';
 import { commitExpectations } from './expect-orders.js';
 import type { OrderParts } from './orders.js';
 import {
+  type Committed,
   commitJson,
+  commitSummaries,
   commitSummary,
   demote,
   demotionJson,
@@ -27,25 +29,29 @@ export async function takeOver(parts: OrderParts, code: number, reply: Reply): P
   }
 }
 
+const COMMITTING: Readonly<Record<number, string>> = {
+  [Request.COMMIT]: 'committing all external caches',
+  [Request.COMMIT_FLOWS]: 'committing conntrack cache',
+  [Request.COMMIT_EXPECT]: 'committing expectation cache',
+};
+
+/** `-c`, `-c ct`, `-c expect`: flows, expectations, or one after the other. */
 async function commit(
   { node, log }: OrderParts,
   code: number,
   reply: Reply,
   json: boolean,
 ): Promise<string> {
-  log.notice(
-    code === Request.COMMIT ? 'committing all external caches' : 'committing conntrack cache',
-  );
-  const report = await node.commit();
-  if (report === undefined) throw new CommandError('commit already in progress');
-  if (code === Request.COMMIT) await commitExpectations(node);
-  if (json) {
-    await reply.write(`${commitJson(report)}\n`);
-    return '';
+  log.notice(COMMITTING[code]!);
+  const committed: Committed = {};
+  if (code !== Request.COMMIT_EXPECT) {
+    committed.flows = await node.commit();
+    if (committed.flows === undefined) throw new CommandError('commit already in progress');
   }
-  const reasons = [...report.reasons].map(([reason, count]) => `${reason}: ${count}`);
-  const why = reasons.length === 0 ? '' : ` (${reasons.join(', ')})`;
-  return `${commitSummary(report)}${why}, ${(report.seconds * 1000).toFixed(1)} ms`;
+  if (code !== Request.COMMIT_FLOWS) committed.expectations = await commitExpectations(node);
+  if (!json) return commitSummaries(committed);
+  await reply.write(`${commitJson(committed)}\n`);
+  return '';
 }
 
 async function promoteNode(

@@ -75,6 +75,7 @@ function runtimeFields(runtime: RuntimeCounters): Fields {
       filtered: runtime.eventsFiltered,
       unknown: runtime.eventsUnknown,
       failed: runtime.catchFailed,
+      cut: runtime.eventsCut,
       overruns: runtime.overruns,
       bufferSize: runtime.bufferSize,
     },

@@ -38,6 +38,8 @@ export interface BypassCounters {
   created: Count;
   updated: Count;
   destroyed: Count;
+  /** Changes that found no room to wait in. In text they are the errors of `txqueue`. */
+  dropped: Count;
 }
 
 /** Counters in the place of the external cache with DisableExternalCache. */
@@ -111,6 +113,8 @@ export interface RuntimeCounters {
   eventsFiltered: Count;
   eventsUnknown: Count;
   catchFailed: Count;
+  /** Of those that failed: datagrams too long to be read. */
+  eventsCut: Count;
   dumpUnknown: Count;
   overruns: Count;
   flushes: Count;

@@ -375,6 +375,7 @@ const zeroRuntime: RuntimeCounters = {
   eventsFiltered: 0,
   eventsUnknown: 0,
   catchFailed: 0,
+  eventsCut: 0,
   dumpUnknown: 0,
   overruns: 0,
   flushes: 0,
@@ -390,7 +391,7 @@ const zeroRuntime: RuntimeCounters = {
 };
 
 const disabled: TableCounters[] = [
-  { kind: 'bypass', created: 0, updated: 0, destroyed: 0 },
+  { kind: 'bypass', created: 0, updated: 0, destroyed: 0, dropped: 0 },
   {
     kind: 'inject',
     created: 0,

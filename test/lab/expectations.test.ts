@@ -62,6 +62,15 @@ describePairings((programs) => {
         const announced = await announce(pair);
         await takeOver(pair, 'ct', 'expect');
         expect(inKernel(pair.topology.fw2)).toContain(`dport=${announced.port}`);
+        if (programs.backup === OURS) {
+          // Once more, told in JSON: they are deleted and created again.
+          const told = async (...what: string[]) =>
+            JSON.parse(await pair.backup.client('-c', ...what, '-o', 'json'));
+          const expectations = { committed: 1, failed: 0, reasons: [] };
+          expect(await told('ct')).not.toHaveProperty('expectations'); // gone with their master
+          expect(await told()).toMatchObject({ committed: 1, failed: 0, expectations });
+          expect(await told('expect')).toMatchObject({ command: 'commit', expectations });
+        }
         expect(await openData(pair.topology.server, announced)).toBe('open');
       },
       { sync: SYNC },
@@ -158,6 +167,13 @@ describeLab('with both daemons ours', () => {
         expect(await active.request(EXPECT.internalXml)).toContain(
           '<helper-name>ftp</helper-name>',
         );
+        const [line = ''] = (await active.client('-i', 'expect', '-o', 'json')).split('\n');
+        expect(JSON.parse(line)).toMatchObject({
+          tuple: { layer4: 'tcp', dport: announced.port },
+          master: { dport: 21 },
+          helper: 'ftp',
+        });
+        expect(JSON.parse(line).active).toBeGreaterThanOrEqual(0);
         const statistics = await active.client('-s', 'expect');
         expect(statistics).toMatch(/cache internal:\ncurrent active connections:\t\s+1\n/);
         await active.client('-F', 'expect');

@@ -48,35 +48,44 @@ describePairings((programs) => {
   const ours = programs.backup === OURS;
 
   test.each([
-    ['FTFW', FTFW],
-    ['NOTRACK without any cache', BYPASS],
-  ])('all kinds of flows are in both kernels, and live on at the other: %s', async (_, mode) => {
-    await withPair(
-      programs,
-      async (pair) => {
-        const { topology, backup } = pair;
-        const { fw1, fw2 } = topology;
-        const traffic = await makeTraffic(pair);
-        expectVariety(await waitEqual(pair, traffic.flows));
-        // A beginning, a change and an end.
-        await fw1.ns.exec('conntrack', ['-I', ...FLOW, '-t', '600', '-m', '5']);
-        await waitEqual(pair, traffic.flows + 1);
-        await fw1.ns.exec('conntrack', ['-U', ...FLOW, '-m', '77']);
-        await fw1.ns.exec('conntrack', ['-D', '-p', 'tcp', '--dport', '5999']);
-        const table = await waitEqual(pair, traffic.flows - 1);
-        expect([...table.values()].filter(({ mark }) => mark === '77')).toHaveLength(1);
-        expect(await backup.request(REQUEST.external)).toBe('');
-        const [, created, failed, destroyed] = (await injected(pair)) ?? [];
-        expect(Number(created)).toBeGreaterThan(0);
-        expect(Number(destroyed)).toBeGreaterThanOrEqual(2);
-        if (ours) expect(Number(failed)).toBe(0);
-        topology.release(fw1);
-        topology.activate(fw2);
-        await expectAlive(traffic);
-      },
-      { mode },
-    );
-  });
+    ['FTFW', FTFW, 0],
+    ['NOTRACK without any cache', BYPASS, 0],
+    ...(ours && programs.active === OURS
+      ? ([
+          ['FTFW, Workers 2', FTFW, 2],
+          ['NOTRACK without any cache, Workers 2', BYPASS, 2],
+        ] as const)
+      : []),
+  ] as const)(
+    'all kinds of flows are in both kernels, and live on at the other: %s',
+    async (_, mode, workers) => {
+      await withPair(
+        programs,
+        async (pair) => {
+          const { topology, backup } = pair;
+          const { fw1, fw2 } = topology;
+          const traffic = await makeTraffic(pair);
+          expectVariety(await waitEqual(pair, traffic.flows));
+          // A beginning, a change and an end.
+          await fw1.ns.exec('conntrack', ['-I', ...FLOW, '-t', '600', '-m', '5']);
+          await waitEqual(pair, traffic.flows + 1);
+          await fw1.ns.exec('conntrack', ['-U', ...FLOW, '-m', '77']);
+          await fw1.ns.exec('conntrack', ['-D', '-p', 'tcp', '--dport', '5999']);
+          const table = await waitEqual(pair, traffic.flows - 1);
+          expect([...table.values()].filter(({ mark }) => mark === '77')).toHaveLength(1);
+          expect(await backup.request(REQUEST.external)).toBe('');
+          const [, created, failed, destroyed] = (await injected(pair)) ?? [];
+          expect(Number(created)).toBeGreaterThan(0);
+          expect(Number(destroyed)).toBeGreaterThanOrEqual(2);
+          if (ours) expect(Number(failed)).toBe(0);
+          topology.release(fw1);
+          topology.activate(fw2);
+          await expectAlive(traffic);
+        },
+        workers === 0 ? { mode } : { mode, general: `Workers ${workers}` },
+      );
+    },
+  );
 
   test('a resync replaces what is there already', async () => {
     await withPair(

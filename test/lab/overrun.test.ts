@@ -5,12 +5,17 @@ import { expect, test } from 'vitest';
 import { LineProcess } from '../../bench/lab/process.js';
 import type { LoadCommand, LoadReport } from '../../bench/load.js';
 import { type Daemon, OURS, REQUEST } from '../../lab/daemon.js';
+import { startFtp } from '../../lab/ftp.js';
 import { withPair } from '../../lab/pair.js';
+import { SERVER } from '../../lab/topology.js';
+import { startServer } from '../../lab/traffic.js';
 import { sleep, waitFor } from '../../lab/wait.js';
 import { describeLab } from './matrix.js';
 
 const FLOWS = 20_000;
 const TINY = 'NetlinkBufferSize 16384\n  NetlinkBufferSizeMaxGrowth 32768';
+/** Request of the control socket. */
+const EXTERNAL_EXPECT = 41;
 const RESYNC = /resync with the kernel after an overrun/g;
 
 async function order(
@@ -65,6 +70,55 @@ describeLab('an overrun of the event socket', () => {
       { general: `${TINY}\n  NetlinkOverrunResync 2` },
     );
   });
+
+  test.each([0, 2])(
+    'that swallowed an announcement: the resync brings the expectation, and takes it away, Workers %i',
+    async (workers) => {
+      await withPair(
+        { active: OURS, backup: OURS },
+        async ({ topology, active, backup }) => {
+          await Promise.all([active.greeted(), backup.greeted()]);
+          await startServer(topology);
+          const session = await startFtp(topology.client, SERVER.v4);
+          const load = await LineProcess.start(topology.fw1.ns, 'load.js');
+          const announcements = async () => (await backup.request(EXTERNAL_EXPECT)).split('\n');
+          /** What happens in `body` is lost in an overrun: the daemon stands still meanwhile. */
+          const deafTo = async (body: () => Promise<unknown>): Promise<void> => {
+            process.kill(active.pid!, 'SIGSTOP');
+            try {
+              await order(load, 'create', 0, FLOWS / 4);
+              await body();
+              await order(load, 'delete', 0, FLOWS / 4);
+            } finally {
+              process.kill(active.pid!, 'SIGCONT');
+            }
+          };
+          try {
+            let port = 0;
+            await deafTo(async () => {
+              ({ port } = await session.announce());
+            });
+            await waitFor(async () => (await announcements()).join().includes(`dport=${port} `), {
+              for: 'the expectation on the backup',
+              explain: () => active.log(),
+            });
+            await deafTo(() => topology.fw1.ns.exec('conntrack', ['-F', 'expect']));
+            await waitFor(async () => (await announcements()).join() === '', {
+              for: 'the backup to forget it',
+              explain: () => active.log(),
+            });
+            expect(await runtime(active, 'netlink overrun')).toBeGreaterThan(0);
+          } finally {
+            await load.stop();
+          }
+        },
+        {
+          general: `${TINY}\n  NetlinkOverrunResync 1\n  Workers ${workers}`,
+          sync: 'Options { ExpectationSync on }',
+        },
+      );
+    },
+  );
 
   test('a stream of overruns does not put the resync off', async () => {
     await withPair(

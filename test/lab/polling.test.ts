@@ -16,7 +16,7 @@ const ESTABLISHED = 3;
 const FIN_WAIT = 4;
 
 describeLab('polling', () => {
-  test('flows come, change and go without an event', async () => {
+  test.each([0, 2])('flows come, change and go without an event, Workers %i', async (workers) => {
     await withPair(
       { active: OURS, backup: OURS },
       async ({ topology, active, backup }) => {
@@ -46,7 +46,7 @@ describeLab('polling', () => {
         expect(runtime).toMatch(/events received:\t +0\n/);
         expect(runtime).toMatch(/current buffer size \(in bytes\):\t +0\n/);
       },
-      { general: 'PollSecs 1' },
+      { general: `PollSecs 1\n  Workers ${workers}` },
     );
   });
 });

@@ -1,6 +1,8 @@
-// EventIterationLimit: how many events a turn takes before the links have theirs.
+// A turn of the data plane: how many events it takes before the links have theirs
+// (EventIterationLimit), and what it does about events too long to be read.
 
 import { describe, expect, it } from 'vitest';
+import * as L from '../../../assembly/layout.js';
 import { Arena } from '../../../src/cache/arena.js';
 import { LocalShards } from '../../../src/cache/shards.js';
 import { compileModule, instantiate } from '../../../src/cache/wasm.js';
@@ -13,8 +15,11 @@ function configOf(general: string): Config {
   return parseConfig(`General { ${general} }`, 'c.conf').config!;
 }
 
-/** A data plane whose source has `queued` events; tells how many it was asked for, each time. */
-function plane(queued: number): { plane: DataPlane; asked: number[] } {
+/**
+ * A data plane whose source has `queued` events; tells how many it was asked for, each time. The
+ * first `cutOff` of them were longer than their slot.
+ */
+function plane(queued: number, cutOff = 0): { plane: DataPlane; asked: number[]; cut: number[] } {
   const arena = new Arena({
     shards: 1,
     hashLimit: 64,
@@ -27,7 +32,9 @@ function plane(queued: number): { plane: DataPlane; asked: number[] } {
   });
   const core = instantiate(compileModule(process.env.FLOWTWIN_TEST_WASM), arena.memory);
   const asked: number[] = [];
+  const cut: number[] = [];
   let left = queued;
+  let long = cutOff;
   const made = new DataPlane({
     arena,
     base: 0,
@@ -40,15 +47,21 @@ function plane(queued: number): { plane: DataPlane; asked: number[] } {
         asked.push(most);
         const count = Math.min(most, left);
         left -= count;
+        for (let i = 0; i < count; i++) {
+          const header = batch.headers + i * L.MMSG_SIZE;
+          arena.set(header + L.MMSG_FLAGS, long-- > 0 ? L.MSG_TRUNC : 0);
+          arena.set(header + L.MMSG_LEN, 0);
+        }
         return count;
       },
     },
     peers: undefined,
     alarm: undefined,
     coalesceTime: 0,
-    onOverrun: () => undefined,
+    onOverrun: () => expect.unreachable('no overrun: a larger buffer would not help'),
+    onCut: (datagrams) => cut.push(datagrams),
   });
-  return { plane: made, asked };
+  return { plane: made, asked, cut };
 }
 
 describe('EventIterationLimit', () => {
@@ -69,5 +82,16 @@ describe('EventIterationLimit', () => {
     expect(idle.turn()).toEqual({ busy: true, more: false });
     expect(asked).toEqual([256]);
     expect(idle.turn()).toEqual({ busy: false, more: false });
+  });
+});
+
+describe('an event too long for its slot', () => {
+  it('is counted, and once a turn the node hears that events are lost', () => {
+    const { plane: made, cut } = plane(600, 3);
+    made.turn();
+    expect(cut).toEqual([3]);
+    expect(made.cutEvents).toBe(3);
+    made.turn();
+    expect(cut).toEqual([3]);
   });
 });

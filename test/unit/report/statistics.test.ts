@@ -88,7 +88,7 @@ describe('conntrackd -s', () => {
   });
 
   it('a disabled internal cache counts its bypass, a disabled external one its injections', () => {
-    const bypass = { kind: 'bypass', created: 1, updated: 2, destroyed: 3 } as const;
+    const bypass = { kind: 'bypass', created: 1, updated: 2, destroyed: 3, dropped: 4 } as const;
     const inject = {
       kind: 'inject',
       created: 4,
@@ -172,6 +172,7 @@ describe('conntrackd -s VIEW', () => {
         eventsReceived: 1n,
         eventsFiltered: 2,
         eventsUnknown: 3,
+        eventsCut: 0,
         catchFailed: 4,
         dumpUnknown: 5,
         overruns: 6,

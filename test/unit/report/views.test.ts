@@ -61,6 +61,7 @@ const runtime: RuntimeCounters = {
   eventsFiltered: 3,
   eventsUnknown: 4,
   catchFailed: 5,
+  eventsCut: 3,
   dumpUnknown: 6,
   overruns: 7,
   flushes: 8,
@@ -102,7 +103,7 @@ describe('conntrackd -s -o json', () => {
     const counters = {
       tables: [
         { ...cache, created: 6 },
-        { kind: 'bypass', created: 1, updated: 2, destroyed: 3 },
+        { kind: 'bypass', created: 1, updated: 2, destroyed: 3, dropped: 4 },
       ] as const,
       traffic: { bytes: 1n, packets: 2n },
       link,
@@ -112,7 +113,7 @@ describe('conntrackd -s -o json', () => {
       view: 'general',
       caches: [
         { ...cache, created: 6 },
-        { kind: 'bypass', name: 'internal', created: 1, updated: 2, destroyed: 3 },
+        { kind: 'bypass', name: 'internal', created: 1, updated: 2, destroyed: 3, dropped: 4 },
       ],
       traffic: { bytes: 1, packets: 2 },
       link: tcp,
@@ -157,7 +158,15 @@ describe('conntrackd -s -o json', () => {
     expect(shown({ view: 'runtime', counters: runtime })).toEqual({
       view: 'runtime',
       uptime: 1,
-      events: { received: 2, filtered: 3, unknown: 4, failed: 5, overruns: 7, bufferSize: 10 },
+      events: {
+        received: 2,
+        filtered: 3,
+        unknown: 4,
+        failed: 5,
+        cut: 3,
+        overruns: 7,
+        bufferSize: 10,
+      },
       kernel: { dumpUnknown: 6, flushes: 8, resyncs: 9 },
       control: { readFailed: 16, unknown: 17 },
     });

@@ -9,10 +9,10 @@
 import type { Arena } from '../cache/arena.js';
 import type { Link } from '../config/index.js';
 import type { InterfaceInfo } from '../kernel/links.js';
-import { bind, requireOption } from '../kernel/syscalls.js';
+import { bind, requireOption, SO_REUSEADDR, SOL_SOCKET, setOption } from '../kernel/syscalls.js';
 import { socketAddress } from './address.js';
 import { DatagramLink } from './datagram.js';
-import { closeOnFailure, datagramSockets, OPEN_FAILED } from './sockets.js';
+import { closeOnFailure, datagramSockets, OPEN_FAILED, openFailed } from './sockets.js';
 
 // linux/in.h
 const IPPROTO_IP = 0;
@@ -38,7 +38,9 @@ export class MulticastLink extends DatagramLink {
     const scope = link.family === 6 ? info.index : 0;
     const group = socketAddress(link.family, link.address.bytes, link.port, scope);
     closeOnFailure([receiver, sender], () => {
-      bind(receiver, group, OPEN_FAILED);
+      // Any number of receivers may listen to a group.
+      setOption(receiver, SOL_SOCKET, SO_REUSEADDR, 1);
+      bind(receiver, group, openFailed(link));
       if (link.family === 4) chooseIpv4(receiver, sender, link, info.index);
       else chooseIpv6(receiver, sender, link, info.index);
     });

@@ -8,7 +8,6 @@ import {
   close,
   SO_BINDTODEVICE,
   SO_NO_CHECK,
-  SO_REUSEADDR,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
   SOCK_STREAM,
@@ -21,6 +20,11 @@ import {
 
 /** What the C daemon says when a link cannot be opened. */
 export const OPEN_FAILED = "can't open channel socket";
+
+/** The same with what was to be opened: an operator with four links wants to know which. */
+export function openFailed(link: Link): string {
+  return `${OPEN_FAILED} (${link.kind} ${link.address.text} port ${link.port} on ${link.interface})`;
+}
 
 /** Runs `open`; when it throws, closes `fds` before the error goes on. */
 export function closeOnFailure(fds: readonly number[], open: () => void): void {
@@ -36,7 +40,6 @@ export function closeOnFailure(fds: readonly number[], open: () => void): void {
 export function datagramSockets(link: Link): { receiver: number; sender: number } {
   const receiver = linkSocket(link, SOCK_DGRAM);
   const sender = linkSocket(link, SOCK_DGRAM);
-  setOption(receiver, SOL_SOCKET, SO_REUSEADDR, 1);
   receiveBuffer(receiver, link);
   sendBuffer(sender, link);
   if (!link.checksum) setOption(sender, SOL_SOCKET, SO_NO_CHECK, 1);

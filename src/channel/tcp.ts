@@ -47,7 +47,7 @@ import {
 import { socketAddress } from './address.js';
 import type { Backlog } from './backlog.js';
 import type { DedicatedLink, Watch } from './link.js';
-import { closeOnFailure, OPEN_FAILED, receiveBuffer, sendBuffer, streamSocket } from './sockets.js';
+import { closeOnFailure, openFailed, receiveBuffer, sendBuffer, streamSocket } from './sockets.js';
 import { BROKEN, type StreamReader } from './stream.js';
 
 // linux/tcp.h
@@ -114,8 +114,8 @@ export class TcpLink implements DedicatedLink {
       setOption(this.listener, SOL_SOCKET, SO_REUSEADDR, 1);
       receiveBuffer(this.listener, link); // connections inherit it
       const own = socketAddress(link.family, link.address.bytes, link.port, scope);
-      bind(this.listener, own, OPEN_FAILED);
-      listen(this.listener, 1, OPEN_FAILED);
+      bind(this.listener, own, openFailed(link));
+      listen(this.listener, 1, openFailed(link));
     });
     this.connect(performance.now());
   }

@@ -9,7 +9,7 @@ import type { InterfaceInfo } from '../kernel/links.js';
 import { bind } from '../kernel/syscalls.js';
 import { socketAddress } from './address.js';
 import { DatagramLink } from './datagram.js';
-import { closeOnFailure, datagramSockets, OPEN_FAILED } from './sockets.js';
+import { closeOnFailure, datagramSockets, openFailed } from './sockets.js';
 
 export class UdpLink extends DatagramLink {
   readonly kind = 'udp';
@@ -19,7 +19,8 @@ export class UdpLink extends DatagramLink {
     const { receiver, sender } = datagramSockets(link);
     const scope = link.family === 6 ? info.index : 0;
     closeOnFailure([receiver, sender], () => {
-      bind(receiver, socketAddress(link.family, link.address.bytes, link.port, scope), OPEN_FAILED);
+      const own = socketAddress(link.family, link.address.bytes, link.port, scope);
+      bind(receiver, own, openFailed(link));
     });
     const peer = socketAddress(link.family, link.destination.bytes, link.port, scope);
     super(arena, base, link.interface ?? '', info, { receiver, sender, peer });

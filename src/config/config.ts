@@ -125,6 +125,8 @@ export type Stats = ExtensionValues<'Stats'> & {
 };
 
 export interface HelperType {
+  /** Of the file. */
+  readonly line: number;
   readonly name: string;
   readonly l3: 'inet' | 'inet6';
   readonly l4: 'tcp' | 'udp';
@@ -135,6 +137,8 @@ export interface HelperType {
 }
 
 export interface Helper {
+  /** Of the file. */
+  readonly line: number;
   readonly setup: boolean;
   /** In the order of the file. */
   readonly types: readonly HelperType[];
@@ -286,7 +290,7 @@ function finishHelper(draft: HelperDraft): Helper {
     ...type,
     policy: draft.policies.get(`${type.name}/${type.l4}`) ?? HELPERS.get(type.name)!.policy,
   }));
-  return { setup: draft.setup, types };
+  return { line: draft.at!.line, setup: draft.setup, types };
 }
 
 function freeze<T>(value: T): T {

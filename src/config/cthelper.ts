@@ -136,7 +136,8 @@ function fileType(p: Parser, helper: HelperDraft, words: [Token, Token, Token], 
       );
     }
   }
-  helper.types.push({ name, l3, l4, queueNum: mine.queueNum, queueLen: mine.queueLen });
+  const { queueNum, queueLen } = mine;
+  helper.types.push({ line: words[0].line, name, l3, l4, queueNum, queueLen });
 }
 
 function unknownHelperHint(name: string, l4: string): string {

@@ -127,6 +127,7 @@ export interface HelperPolicy {
 }
 
 export interface HelperTypeDraft {
+  line: number;
   name: string;
   l3: 'inet' | 'inet6';
   l4: 'tcp' | 'udp';

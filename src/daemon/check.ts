@@ -72,14 +72,12 @@ function key(address: IpAddress | undefined): string {
 
 /** What would run, line by line. */
 export function describe(config: Config): string[] {
-  const { general, sync, stats, helper } = config;
+  const { general, sync, stats } = config;
   const workers = workerCount(general.workers);
   const lines = [`configuration: ${config.file}`];
   if (sync !== undefined) lines.push(...describeSync(sync));
   else if (stats !== undefined) lines.push('mode: Stats, one cache named stats');
   else lines.push('mode: none (neither Sync nor Stats): answers its control socket only');
-  if (helper !== undefined)
-    lines.push(`helpers: ${helper.types.map(({ name }) => name).join(' ')}`);
   if (sync !== undefined || stats !== undefined) {
     lines.push(
       ...describeCaches(config),

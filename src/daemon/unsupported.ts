@@ -1,27 +1,34 @@
-// Directives that are understood but have no effect in this version. Silence would be a lie: each
-// one that the file really contains is named once at start.
+// Directives that are read and checked but have no effect. Silence would be a lie: each one that the
+// file really contains is named at start and by --check, with what happens instead.
+//
+// User-space helpers are not run. The kernel has its own for some of these protocols; what it announces
+// is replicated like any expectation. For the others there is none, and the ruleset must say itself
+// what may be opened.
 
-import type { Config } from '../config/index.js';
+import type { Config, HelperType } from '../config/index.js';
 
-/** Paths of directives without effect yet, and what happens instead. */
-const WITHOUT_EFFECT: readonly (readonly [path: string, instead: string])[] = [
-  ['Helper', 'user-space helpers are not run'],
-];
+/** Helpers for which the kernel has one of its own (net/netfilter/nf_conntrack_*.c), and its name. */
+const IN_KERNEL: ReadonlyMap<string, string> = new Map([
+  ['ftp', 'ftp'],
+  ['tftp', 'tftp'],
+  ['amanda', 'amanda'],
+  ['sane', 'sane'],
+]);
 
 /** One line for each such directive that `config` contains. */
 export function unsupported(config: Config): string[] {
-  const lines: string[] = [];
-  for (const [path, instead] of WITHOUT_EFFECT) {
-    const found = config.written.find((entry) => matches(entry.path, path));
-    if (found === undefined) continue;
-    lines.push(
-      `${config.file}:${found.line}: \`${path.split('.').at(-1)}' has no effect in this version: ` +
-        `${instead}`,
-    );
-  }
-  return lines;
+  const { helper, file } = config;
+  if (helper === undefined) return [];
+  const because = 'has no effect: user-space helpers are not run';
+  if (helper.types.length === 0) return [`${file}:${helper.line}: \`Helper' ${because}`];
+  return helper.types.map((type) => {
+    const name = `Type ${type.name} ${type.l3} ${type.l4}`;
+    return `${file}:${type.line}: \`${name}' ${because}; ${instead(type)}`;
+  });
 }
 
-function matches(written: string, path: string): boolean {
-  return written === path || written.endsWith(`.${path}`) || written.includes(`.${path} `);
+function instead({ name }: HelperType): string {
+  const own = IN_KERNEL.get(name);
+  if (own === undefined) return `the kernel has none for ${name}: allow its connections by a rule`;
+  return `use the kernel's own (nft: \`ct helper set "${own}"')`;
 }

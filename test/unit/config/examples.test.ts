@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { type Config, loadConfig } from '../../../src/config/index.js';
+import { type Config, loadConfig, parseConfig } from '../../../src/config/index.js';
 import { describe as describeConfig } from '../../../src/daemon/check.js';
 import { unsupported } from '../../../src/daemon/unsupported.js';
 
@@ -20,8 +20,8 @@ const EXPECTED: Record<string, { mode: string; links: string[]; warnings?: strin
   'vyos.conf': { mode: 'FTFW', links: ['Multicast'] },
 };
 
-/** Directives of the examples that may be without effect in a version. */
-const MAY_WAIT = /`(Helper|ExpectationSync|DisableExternalCache|Filter From Kernelspace)' has no/;
+/** What the examples hold that is read and has no effect. */
+const MAY_WAIT = /`Type (rpc|tns) inet (tcp|udp)' has no effect: user-space helpers are not run; /;
 
 function load(name: string): Config {
   const { config, diagnostics } = loadConfig(`${CONTRIB}examples/${name}`);
@@ -40,6 +40,22 @@ test.each(Object.entries(EXPECTED))('%s parses without a warning', (name, { mode
   for (const link of config.sync?.links ?? []) expect(link.faults).toEqual([]);
   expect(unsupported(config).filter((line) => !MAY_WAIT.test(line))).toEqual([]);
   expect(config.general.unixPath).toBeDefined();
+});
+
+test('every helper of a file is named as not run, with what to do instead', () => {
+  const helpers = unsupported(load('vyos.conf'));
+  expect(helpers).toHaveLength(3);
+  expect(helpers[0]).toMatch(/vyos\.conf:\d+: .*: allow its connections by a rule$/);
+  const { config } = parseConfig('Helper { Type ftp inet tcp { QueueNum 1 } }', 'c.conf');
+  expect(unsupported(config!)).toEqual([
+    "c.conf:1: `Type ftp inet tcp' has no effect: user-space helpers are not run; " +
+      'use the kernel\'s own (nft: `ct helper set "ftp"\')',
+  ]);
+  const empty = parseConfig('\nHelper { }\n', 'c.conf').config!;
+  expect(unsupported(empty)).toEqual([
+    "c.conf:2: `Helper' has no effect: user-space helpers are not run",
+  ]);
+  expect(unsupported(parseConfig('Stats { }', 'c.conf').config!)).toEqual([]);
 });
 
 test('--check says what would run', () => {

@@ -392,11 +392,13 @@ describe('Helper', () => {
       Type rpc inet udp { } }`);
     const shared = { expectMax: 9, expectTimeout: 0 };
     expect(helper).toEqual({
+      line: 1,
       setup: true,
       types: [
-        { name: 'ftp', l3: 'inet', l4: 'tcp', queueNum: 1, queueLen: 10, policy: shared },
-        { name: 'ftp', l3: 'inet6', l4: 'tcp', queueNum: 2, queueLen: 0, policy: shared },
+        { line: 2, name: 'ftp', l3: 'inet', l4: 'tcp', queueNum: 1, queueLen: 10, policy: shared },
+        { line: 3, name: 'ftp', l3: 'inet6', l4: 'tcp', queueNum: 2, queueLen: 0, policy: shared },
         {
+          line: 4,
           name: 'rpc',
           l3: 'inet',
           l4: 'udp',

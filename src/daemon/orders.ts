@@ -102,7 +102,7 @@ export async function dump(node: FlowNode, code: number, reply: Reply): Promise<
   const json = (kind: number): Promise<void> =>
     node.forEachFlow(kind, (flow, shown) => `${flowJson(flow, shown)}\n`, write);
   const xml = (kind: number): Promise<void> =>
-    node.forEachFlow(kind, (flow) => `${flowXml(flow)}\n`, write);
+    node.forEachFlow(kind, (flow, { timeout }) => `${flowXml(flow, { timeout })}\n`, write);
   switch (code) {
     case Request.DUMP_INTERNAL:
       await plain(L.TABLE_INTERNAL);

@@ -108,6 +108,7 @@ const clientOptions: Readonly<Record<string, ClientOption>> = {
       ['queue', Request.STATISTICS_QUEUE],
       ['ct', Request.STATISTICS],
       ['expect', Request.STATISTICS_EXPECT],
+      ['ready', Request.STATISTICS_READY],
     ],
   },
 };
@@ -302,6 +303,6 @@ Commands to a running daemon:
                          waits until the peers' flows are here
   -o json                after -i, -e, -s, -c, --promote, --demote: answer as JSON
   -s [VIEW]              show statistics; VIEW is one of network, cache, runtime,
-                         link, rsqueue, process, queue, ct, expect
+                         link, rsqueue, process, queue, ct, expect, ready
 `;
 }

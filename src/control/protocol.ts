@@ -66,6 +66,7 @@ export const Request = {
   // From here on ours alone.
   PROMOTE: 0x100,
   DEMOTE: 0x101,
+  STATISTICS_READY: 0x102,
 } as const;
 export type Request = (typeof Request)[keyof typeof Request];
 
@@ -97,6 +98,7 @@ const withJson = new Set<number>([
   Request.STATISTICS_EXPECT,
   Request.PROMOTE,
   Request.DEMOTE,
+  Request.STATISTICS_READY,
 ]);
 
 /** The request for the same as JSON; undefined where there is none. */

@@ -7,13 +7,16 @@ import { AS_JSON, CommandError, type Mode, Request, refusal } from '../control/p
 import type { ControlCounters, Reply } from '../control/server.js';
 import { flowText } from '../report/flow.js';
 import { flowJson } from '../report/json.js';
+import { readinessReply } from '../report/readiness.js';
 import type { GeneralCounters } from '../report/statistics.js';
 import { type StatisticsView, viewReply } from '../report/views.js';
 import { flowXml } from '../report/xml.js';
+import { EXIT_STATUS } from '../sync/readiness.js';
 import { carryOutExpect, flushKernelExpectations, resyncExpectations } from './expect-orders.js';
 import type { FlowNode } from './flows.js';
 import type { Log } from './log.js';
 import type { SyncNode } from './node.js';
+import { askReadiness } from './readiness.js';
 import {
   allLinkCounters,
   comparisonCounters,
@@ -50,10 +53,19 @@ export async function carryOut(parts: OrderParts, code: number, reply: Reply): P
   if (refused !== undefined) throw new CommandError(refused);
   const view = statistics(parts, code & ~AS_JSON);
   if (view !== undefined) return reply.write(viewReply(view, (code & AS_JSON) !== 0));
+  if ((code & ~AS_JSON) === Request.STATISTICS_READY) return ready(parts.node, code, reply);
   if (takesOver.has(code & ~AS_JSON)) return takeOver(parts, code, reply);
   if (await carryOutExpect(parts.node, parts.log, code, reply)) return;
   if (await dump(parts.node, code, reply)) return;
   await act(parts, code);
+}
+
+/** Fails with what is missing, so that whoever watches a node sees it in the exit status. */
+async function ready(node: SyncNode, code: number, reply: Reply): Promise<void> {
+  const found = await askReadiness(node);
+  await reply.write(readinessReply(found, (code & AS_JSON) !== 0));
+  const status = EXIT_STATUS[found.verdict];
+  if (status !== 0) throw new CommandError(`${found.verdict}: ${found.reasons.join('; ')}`, status);
 }
 
 function statistics({ node, control }: OrderParts, code: number): StatisticsView | undefined {

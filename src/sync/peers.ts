@@ -19,6 +19,10 @@ export class Peer {
   mode: number | undefined;
   program: string | undefined;
   holdings: Holdings | undefined;
+  /** Flows in our external cache when it told its holdings. */
+  externalThen = 0;
+  /** Whether its tables and ours are known to be equal; undefined while nobody has compared them. */
+  equal: boolean | undefined;
   /** The tail of its last beacon, with the parts that others understand. */
   tail: Tail | undefined;
   /** Clock of the last accepted message, and of the last tail; ms, 0 before the first. */
@@ -69,6 +73,7 @@ export class Peer {
     this.mode = undefined;
     this.program = undefined;
     this.holdings = undefined;
+    this.equal = undefined;
     this.tail = undefined;
   }
 }

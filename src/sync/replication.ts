@@ -102,6 +102,8 @@ export class Replication {
   /** What the beacon says that never changes. */
   private readonly lasting: readonly Part[];
   private lastAsked = 0;
+  /** SENDER_PUSHED_OUT when the last bulk send began. */
+  private pushedOut = 0n;
   private readonly controls: ControlMessage[] = [];
   private readonly tracked: boolean;
   private readonly silent: boolean;
@@ -161,6 +163,7 @@ export class Replication {
   /** Queues every living flow of the internal cache; they leave paced, in the turns that follow. */
   sendBulk(): void {
     if (this.silent) return;
+    this.pushedOut = this.arena.counter(this.arena.sender + L.SENDER_PUSHED_OUT);
     this.ackedTo = this.arena.get(this.arena.sender + L.SENDER_NEXT);
     for (let shard = 0; shard < this.shards.count; shard++) this.shards.post(shard, VERB.bulk);
   }
@@ -325,7 +328,8 @@ export class Replication {
   private hear(peer: Peer, message: number, header: 8 | 16): void {
     const tail = readTail(this.arena.view, message, header);
     if (tail === undefined) return;
-    peer.take(tail, this.lastReceived);
+    if (peer.take(tail, this.lastReceived)) peer.equal = undefined;
+    if (tail.holdings !== undefined) peer.externalThen = this.flowsOf(L.TABLE_EXTERNAL);
     if (tail.asks) this.answer();
     this.options.onTail?.(peer, tail, this.lastReceived);
   }
@@ -355,14 +359,41 @@ export class Replication {
   get holdings(): Holdings | undefined {
     const { arena } = this;
     if (arena.limits.shardOptions & L.SHARD_BYPASS) return undefined;
-    const { sender } = arena;
-    const held = arena.get(sender + L.SENDER_HELD) - arena.get(sender + L.SENDER_HELD_CONTROLS);
     return {
       internal: this.flowsOf(L.TABLE_INTERNAL),
       external: this.flowsOf(L.TABLE_EXTERNAL),
-      unacknowledged: held,
+      unacknowledged: this.unacknowledged,
       waiting: waitingMessages(arena),
     };
+  }
+
+  /** Flow messages that no peer has acknowledged. */
+  get unacknowledged(): number {
+    const { arena } = this;
+    const { sender } = arena;
+    return arena.get(sender + L.SENDER_HELD) - arena.get(sender + L.SENDER_HELD_CONTROLS);
+  }
+
+  /** Flow messages given up without acknowledgement since the last bulk: the peers lack them. */
+  get givenUp(): bigint {
+    const { arena } = this;
+    return arena.counter(arena.sender + L.SENDER_PUSHED_OUT) - this.pushedOut;
+  }
+
+  /** Has the peer acknowledged every flow message up to number `last`? */
+  hasAcknowledged(peer: Peer, last: number): boolean {
+    if (!this.tracked) return true;
+    const { arena } = this;
+    const { sender } = arena;
+    if (peer.acknowledged === undefined || ((last - peer.acknowledged) | 0) > 0) return false;
+    const ring = arena.get(sender + L.SENDER_RING);
+    const mask = arena.get(sender + L.SENDER_MASK);
+    const tail = arena.get(sender + L.SENDER_TAIL);
+    for (let s = tail; ((last - s) | 0) >= 0; s = (s + 1) >>> 0) {
+      const entry = arena.get(ring + ((s & mask) >>> 0) * 4);
+      if (entry !== 0 && !(entry & L.ENTRY_CONTROL)) return false;
+    }
+    return true;
   }
 
   private flowsOf(kind: number): number {

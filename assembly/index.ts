@@ -22,6 +22,7 @@ export {
   senderControlAgain,
   senderForget,
   senderMissed,
+  senderPeers,
   senderStamp,
 } from './sender';
 

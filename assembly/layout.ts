@@ -443,11 +443,13 @@ export const SENDER_SENT = 72; // u64: messages
 export const SENDER_PUSHED_OUT = 80; // u64: unacknowledged entries lost to the limit
 export const SENDER_RESENT = 88; // u64: entries a NACK asked for
 export const SENDER_HELD_CONTROLS = 96; // u32: of the entries held, those that are control messages
+export const SENDER_BITS = 100; // u32: address of the u16 of each ring entry: PEER bits that have it; or 0
+export const SENDER_REQUIRED = 104; // u32: PEER bits that an entry waits for
 export const SENDER_SIZE = 128;
 
 export const CONTROL_SLOTS = 4096; // slots of the control ring, 16 bytes each
 export const CONTROL_SLOT_SEQUENCE = 0; // u32
-export const CONTROL_SLOT_FLAGS = 4; // u32
+export const CONTROL_SLOT_FLAGS = 4; // u32: flags; from bit 8 on the place of the addressee + 1
 export const CONTROL_SLOT_FROM = 8; // u32
 export const CONTROL_SLOT_TO = 12; // u32
 export const CONTROL_SLOT_SIZE = 16;
@@ -457,11 +459,10 @@ export const ENTRY_CONTROL = 2;
 
 // Receiver: what is known of a peer's sequence numbers. Main owns it.
 export const RECEIVER_MODE = 0; // u32: MODE_*
-export const RECEIVER_SET = 4; // u32: 1 once a message was accepted
-export const RECEIVER_LAST = 8; // u32: sequence of the last accepted message
-export const RECEIVER_ACK_FROM_SET = 12; // u32
-export const RECEIVER_ACK_FROM = 16; // u32: first sequence not acknowledged by us
-export const RECEIVER_WINDOW = 20; // u32: messages until the next ACK
+export const RECEIVER_PEERS = 4; // u32: address of PEERS_MAX entries of PEER_SIZE bytes
+export const RECEIVER_CURRENT = 8; // u32: entry of the datagram at hand
+export const RECEIVER_NAMES = 12; // u32: address of the senders' names, or 0: there is one peer
+export const RECEIVER_LINK = 16; // u32: number of the link that was read
 export const RECEIVER_WINDOW_SIZE = 24; // u32: ACKWindowSize
 export const RECEIVER_FLOWS = 28; // u32: address of the list of flow messages
 export const RECEIVER_FLOW_COUNT = 32; // u32
@@ -481,7 +482,28 @@ export const RECEIVER_BEFORE = 120;
 export const RECEIVER_DATAGRAMS = 128;
 export const RECEIVER_BYTES = 136;
 export const RECEIVER_CUT = 144; // datagrams that did not fit the receive slot
+export const RECEIVER_STRANGERS = 152; // datagrams of senders for whom there is no room
 export const RECEIVER_SIZE = 192;
+
+// Peers: what is known of each sender's sequence numbers. Over UDP and TCP there is one, entry 0. In
+// a multicast group a sender is a link and an address; `of` names the entry that has the numbers, so
+// that a node which speaks on several links has them once.
+export const PEERS_MAX = 16;
+export const PEER_USED = 0; // u32: 1
+export const PEER_OF = 4; // u32: entry with the numbers of this sender; its own, mostly
+export const PEER_ON = 8; // u32: number of the link
+export const PEER_FAMILY = 12; // u32: AF_*
+export const PEER_ADDRESS = 16; // 16 bytes, an IPv4 address padded with zeros
+export const PEER_SET = 32; // u32: 1 once a message was accepted
+export const PEER_LAST = 36; // u32: sequence of the last accepted message
+export const PEER_ACK_FROM_SET = 40; // u32
+export const PEER_ACK_FROM = 44; // u32: first sequence not acknowledged by us
+export const PEER_WINDOW = 48; // u32: messages until the next ACK
+export const PEER_FIRST = 52; // u32: sequence of the first accepted message
+export const PEER_ACCEPTED = 56; // u64: messages accepted
+export const PEER_LOST = 64; // u64: numbers that never came
+export const PEER_SIZE = 96;
+export const NAME_SIZE = 32; // room for a sockaddr_in6 (linux/in6.h)
 
 export const MODE_FTFW = 0;
 export const MODE_NOTRACK = 1;
@@ -491,7 +513,7 @@ export const MODE_ALARM = 2;
 export const ACTION_KIND = 0;
 export const ACTION_FROM = 4;
 export const ACTION_TO = 8;
-export const ACTION_PEER = 12; // place of the peer that sent the message
+export const ACTION_PEER = 12; // entry of the sender of the message
 export const ACTION_MESSAGE = 16; // address of a GOT_*'s message, for its tail; 0: none
 export const ACTION_SIZE = 20;
 export const ACTION_SEND_ACK = 1;
@@ -502,6 +524,7 @@ export const ACTION_GOT_RESYNC = 5;
 export const ACTION_GOT_HELLO = 6;
 export const ACTION_GOT_HELLO_BACK = 7;
 export const ACTION_GOT_ALIVE = 8; // only of one that has a tail; from: flow messages listed before it
+export const ACTION_NEW_PEER = 9; // a sender that has no entry yet has got one
 export const ACTIONS_MAX = 32768; // room in the list: four a message of the largest datagram
 export const LIST_MAX = 65536; // entries of a list of messages
 

@@ -35,6 +35,7 @@ import {
   RECORD_UNACKED,
   SENDER_AGAIN,
   SENDER_AGAIN_COUNT,
+  SENDER_BITS,
   SENDER_CONTROL_AGAIN,
   SENDER_CONTROL_AGAIN_COUNT,
   SENDER_CONTROL_NEXT,
@@ -48,6 +49,7 @@ import {
   SENDER_ONCE,
   SENDER_PUSHED_OUT,
   SENDER_REAP,
+  SENDER_REQUIRED,
   SENDER_REAP_COUNT,
   SENDER_RESENT,
   SENDER_RING,
@@ -108,6 +110,7 @@ function pushOut(sender: usize): void {
 /** Lets go of an entry; a dead record whose DEL it was may now be removed. */
 function release(sender: usize, slot: usize, entry: u32, sequence: u32): void {
   store<u32>(slot, 0);
+  clearBits(sender, sequence);
   store<u32>(sender, load<u32>(sender, SENDER_HELD) - 1, SENDER_HELD);
   if (entry & ENTRY_CONTROL) {
     releaseControl(sender);
@@ -117,6 +120,56 @@ function release(sender: usize, slot: usize, entry: u32, sequence: u32): void {
   if (load<u32>(record, RECORD_SEQUENCE) != sequence || !load<u8>(record, RECORD_UNACKED)) return;
   store<u8>(record, 0, RECORD_UNACKED);
   if (entry & ENTRY_DEL) append(sender, SENDER_REAP, SENDER_REAP_COUNT, <u32>record);
+}
+
+// In a multicast group an entry waits for several peers: each has a bit. An entry that is not held
+// has none set.
+
+// @ts-ignore: decorator
+@inline
+function bitsOf(sender: usize, sequence: u32): usize {
+  const at = sequence & load<u32>(sender, SENDER_MASK);
+  return <usize>load<u32>(sender, SENDER_BITS) + (<usize>at << 1);
+}
+
+// @ts-ignore: decorator
+@inline
+function clearBits(sender: usize, sequence: u32): void {
+  if (load<u32>(sender, SENDER_BITS)) store<u16>(bitsOf(sender, sequence), 0);
+}
+
+/** Those with `bits` have it: does nobody wait for it any more? */
+// @ts-ignore: decorator
+@inline
+function isSettled(sender: usize, sequence: u32, bits: u32): bool {
+  if (!load<u32>(sender, SENDER_BITS) || bits == 0) return true;
+  const at = bitsOf(sender, sequence);
+  const all = <u32>load<u16>(at) | bits;
+  store<u16>(at, <u16>all);
+  const required = load<u32>(sender, SENDER_REQUIRED);
+  return (all & required) == required;
+}
+
+/**
+ * From now on entries wait for the peers in `required`. Who joins others is not waited for with what
+ * was sent before; the first is.
+ */
+export function senderPeers(sender: usize, required: u32): void {
+  const before = load<u32>(sender, SENDER_REQUIRED);
+  const joined = before == 0 ? 0 : required & ~before;
+  store<u32>(sender, required, SENDER_REQUIRED);
+  if (before == 0 || required == 0) return;
+  const next = load<u32>(sender, SENDER_NEXT);
+  for (let s = load<u32>(sender, SENDER_TAIL); s != next; s++) {
+    const slot = slotOf(sender, s);
+    const entry = load<u32>(slot);
+    if (entry == 0) continue;
+    const at = bitsOf(sender, s);
+    const all = <u32>load<u16>(at) | joined;
+    store<u16>(at, <u16>all);
+    if ((all & required) == required) release(sender, slot, entry, s);
+  }
+  advanceTail(sender);
 }
 
 function releaseControl(sender: usize): void {
@@ -215,15 +268,15 @@ function clipTo(sender: usize, to: u32): u32 {
   return <i32>ahead < 0 ? 0 : min<u32>(ahead + 1, load<u32>(sender, SENDER_NEXT) - tail);
 }
 
-/** The peer has from … to. */
-export function senderAcknowledged(sender: usize, from: u32, to: u32): void {
+/** The peer of this bit has from … to. */
+export function senderAcknowledged(sender: usize, from: u32, to: u32, bit: u32): void {
   const tail = load<u32>(sender, SENDER_TAIL);
   const end = clipTo(sender, to);
   for (let step = clipFrom(sender, from); step < end; step++) {
     const s = tail + step;
     const slot = slotOf(sender, s);
     const entry = load<u32>(slot);
-    if (entry != 0) release(sender, slot, entry, s);
+    if (entry != 0 && isSettled(sender, s, bit)) release(sender, slot, entry, s);
   }
   advanceTail(sender);
 }
@@ -238,6 +291,7 @@ export function senderMissed(sender: usize, from: u32, to: u32): void {
     const entry = load<u32>(slot);
     if (entry == 0) continue;
     store<u32>(slot, 0);
+    clearBits(sender, s);
     store<u32>(sender, load<u32>(sender, SENDER_HELD) - 1, SENDER_HELD);
     if (entry & ENTRY_CONTROL) {
       releaseControl(sender);

@@ -34,6 +34,8 @@ export interface ArenaLimits {
   expectations?: ExpectationLimits;
   /** Digests of the tables are kept, so that nodes can compare them. Left out: they are not. */
   digests?: boolean;
+  /** The dedicated link is a multicast group: senders are told apart. */
+  multicast?: boolean;
   /** Dedicated links over TCP. Left out: none. */
   streams?: number;
   /** ErrorQueueLength: datagrams kept while no stream is connected. */
@@ -116,6 +118,10 @@ export class Arena {
   readonly recordCounts: number;
   readonly sender: number;
   readonly receiver: number;
+  /** What is known of each sender's numbers: PEERS_MAX entries. */
+  readonly peers: number;
+  /** Names of the senders of the datagrams in `link`. */
+  readonly names: number;
   /** Result of listing netlink messages. */
   readonly gather: number;
   readonly scratch: number;
@@ -161,6 +167,8 @@ export class Arena {
     plan.reserve(L.CONTROL_SIZE);
     this.sender = plan.reserve(L.SENDER_SIZE);
     this.receiver = plan.reserve(L.RECEIVER_SIZE);
+    this.peers = plan.reserve(L.PEERS_MAX * L.PEER_SIZE);
+    this.names = plan.reserve(LINK_COUNT * L.NAME_SIZE);
     this.gather = plan.reserve(L.GATHER_SIZE);
     this.scratch = plan.reserve(1024);
     this.pollfds = plan.reserve(32 * 8);
@@ -235,6 +243,7 @@ export class Arena {
     const ringSize = powerOfTwo(limits.resendQueueSize + 1);
     const senderLists = {
       ring: plan.reserve(ringSize * 4),
+      bits: limits.multicast ? plan.reserve(ringSize * 2) : 0,
       controls: plan.reserve(L.CONTROL_SLOTS * L.CONTROL_SLOT_SIZE),
       reap: plan.reserve((ringSize + L.LIST_MAX) * 4),
       again: plan.reserve((ringSize + L.LIST_MAX) * 4),
@@ -373,6 +382,20 @@ export class Arena {
     }
   }
 
+  /** Has the kernel tell who sent what arrives in `link`. */
+  armNames(base: number): void {
+    for (let i = 0; i < this.link.count; i++) {
+      const header = this.link.headers + i * L.MMSG_SIZE;
+      this.setPointer(header + L.MMSG_NAME, base + this.names + i * L.NAME_SIZE);
+      this.set(header + L.MMSG_NAMELEN, L.NAME_SIZE);
+    }
+  }
+
+  /** An entry of the list of peers. */
+  peer(index: number): number {
+    return this.peers + index * L.PEER_SIZE;
+  }
+
   /** Points outgoing header `i` at `length` bytes at `address`. */
   armOutgoing(i: number, base: number, address: number, length: number): void {
     const header = this.outgoing.headers + i * L.MMSG_SIZE;
@@ -452,7 +475,14 @@ export class Arena {
   }
 
   private initSender(
-    lists: { ring: number; controls: number; reap: number; again: number; controlAgain: number },
+    lists: {
+      ring: number;
+      bits: number;
+      controls: number;
+      reap: number;
+      again: number;
+      controlAgain: number;
+    },
     ringSize: number,
   ): void {
     const { limits, sender } = this;
@@ -461,6 +491,7 @@ export class Arena {
     this.set(sender + L.SENDER_LIMIT, limits.resendQueueSize);
     this.set(sender + L.SENDER_RING, lists.ring);
     this.set(sender + L.SENDER_MASK, ringSize - 1);
+    this.set(sender + L.SENDER_BITS, lists.bits);
     this.set(sender + L.SENDER_CONTROLS, lists.controls);
     this.set(sender + L.SENDER_TRACKED, limits.mode === L.MODE_FTFW ? 1 : 0);
     this.set(sender + L.SENDER_REAP, lists.reap);
@@ -471,8 +502,15 @@ export class Arena {
   private initReceiver(lists: { flows: number; expects: number; actions: number }): void {
     const { limits, receiver } = this;
     this.set(receiver + L.RECEIVER_MODE, limits.mode);
-    this.set(receiver + L.RECEIVER_WINDOW, limits.ackWindowSize);
     this.set(receiver + L.RECEIVER_WINDOW_SIZE, limits.ackWindowSize);
+    this.set(receiver + L.RECEIVER_PEERS, this.peers);
+    this.set(receiver + L.RECEIVER_CURRENT, this.peers);
+    if (limits.multicast) {
+      this.set(receiver + L.RECEIVER_NAMES, this.names);
+    } else {
+      this.set(this.peers + L.PEER_USED, 1);
+      this.set(this.peers + L.PEER_WINDOW, limits.ackWindowSize);
+    }
     this.set(receiver + L.RECEIVER_FLOWS, lists.flows);
     this.set(receiver + L.RECEIVER_EXPECTS, lists.expects);
     this.set(receiver + L.RECEIVER_ACTIONS, lists.actions);

@@ -87,11 +87,12 @@ export interface Core {
     count: number,
   ): number;
   frameLengthStream(ptr: number, remain: number): number;
-  receiverTick(receiver: number): number;
+  receiverTick(receiver: number, index: number): number;
   senderStamp(sender: number, out: number, handles: number): void;
   senderControl(sender: number, out: number, flags: number, from: number, to: number): number;
   senderControlAgain(sender: number, out: number, index: number): number;
-  senderAcknowledged(sender: number, from: number, to: number): void;
+  senderAcknowledged(sender: number, from: number, to: number, bit: number): void;
+  senderPeers(sender: number, required: number): void;
   senderMissed(sender: number, from: number, to: number): void;
   senderForget(sender: number): void;
   shardEvents(shard: number, list: number, count: number): void;

@@ -68,6 +68,11 @@ export class DedicatedLinks {
     return this.all[this.selection.current]!;
   }
 
+  /** Index of the link that was read last. */
+  get lastRead(): number {
+    return this.receivedOn;
+  }
+
   get packetsSent(): number {
     let sum = 0;
     for (const link of this.all) sum += link.packetsSent;

@@ -33,6 +33,7 @@ export interface LinkParts {
 export function linkLimits(links: readonly LinkOnDevice[]): {
   payloadMax: number;
   streams: number;
+  multicast: boolean;
   errorQueueLength: number;
 } {
   const payloads = links.map(({ link, info }) => payloadMax(kindOf(link), link.family, info.mtu));
@@ -40,6 +41,7 @@ export function linkLimits(links: readonly LinkOnDevice[]): {
     // Any datagram may leave on any link: the smallest decides.
     payloadMax: Math.min(...payloads),
     streams: links.filter(({ link }) => link.kind === 'TCP').length,
+    multicast: links.some(({ link }) => link.kind === 'Multicast'),
     errorQueueLength: Math.max(...links.map(({ link }) => link.errorQueueLength)),
   };
 }

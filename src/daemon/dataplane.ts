@@ -81,6 +81,7 @@ export class DataPlane {
     const { arena, base, shards } = parts;
     for (const batch of arena.batches) arena.armVector(batch, base);
     arena.armVector(arena.link, base);
+    if (arena.limits.multicast) arena.armNames(base);
     this.coalesceTime = parts.coalesceTime;
     this.batchPositions = arena.batches.map(() => new Array<number>(shards.count).fill(0));
   }

@@ -14,8 +14,9 @@ import {
   watchInterfaces,
 } from '../kernel/links.js';
 import { RequestSocket } from '../kernel/requests.js';
-import { errorText } from '../kernel/syscalls.js';
+import { AF_INET6, errorText } from '../kernel/syscalls.js';
 import { readKernelTable, showKernelTable } from '../kernel/table.js';
+import { ipv4Text, ipv6Text } from '../report/address.js';
 import { expectText } from '../report/expect.js';
 import { FlowReader, flowText } from '../report/flow.js';
 import { Alarm } from '../sync/alarm.js';
@@ -108,7 +109,9 @@ export class SyncNode extends FlowNode {
       capabilities: CAPABILITY.ZONES | (hasDigests(sync) ? CAPABILITY.DIGESTS : 0),
       beaconParts: () => this.digests?.beaconParts(performance.now()) ?? [],
       onTail: (peer, tail, now) => this.digests?.hear(peer, tail, now),
-      addressOf: () => sync.links[this.links.active]!.destination.text,
+      addressOf: (place) => this.peerAddress(place),
+      onAbandon: ({ address }) =>
+        log.warning(`${address} acknowledges nothing: others do not wait for it any more`),
       ...(injector && { inject: (list, count) => injector.inject(list, count) }),
     });
     this.expectations =
@@ -418,6 +421,15 @@ export class SyncNode extends FlowNode {
         else log.warning(`device \`${device}' is ${info.status}`);
       },
     });
+  }
+
+  /** Address of a peer: of whom we send to, or in a multicast group, of whom we heard. */
+  private peerAddress(place: number): string {
+    const { arena } = this;
+    if (!arena.limits.multicast) return this.sync.links[this.links.active]!.destination.text;
+    const at = arena.peer(place);
+    const text = arena.get(at + L.PEER_FAMILY) === AF_INET6 ? ipv6Text : ipv4Text;
+    return text(arena.view, at + L.PEER_ADDRESS);
   }
 
   private logFailure(step: string, error: number, record: number): void {

@@ -113,11 +113,27 @@ function facts(
     givenUp: replication.givenUp,
     internal: moment.internal,
     changes: changesOf(node) - moment.changes,
-    peers: replication.peers.all.map((peer) => peerFacts(peer, moment, now, lags.get(peer))),
+    peers: replication.peers.all.map((peer) =>
+      peerFacts(peer, moment, now, lags.get(peer), areEqual(node, peer, now)),
+    ),
   };
 }
 
-function peerFacts(peer: Peer, moment: Moment, now: number, lag: number | undefined): PeerFacts {
+/** What the digests say of the tables here and there; undefined: they are not compared. */
+function areEqual({ digests }: SyncNode, peer: Peer, now: number): boolean | undefined {
+  if (digests === undefined || !peer.isPresent(now)) return undefined;
+  const verdicts = [digests.external(now), digests.internal(now)];
+  if (verdicts.some((verdict) => verdict === 'different' || verdict === 'repairing')) return false;
+  return verdicts.every((verdict) => verdict === 'equal') ? true : undefined;
+}
+
+function peerFacts(
+  peer: Peer,
+  moment: Moment,
+  now: number,
+  lag: number | undefined,
+  equal: boolean | undefined,
+): PeerFacts {
   return {
     address: peer.address,
     ours: peer.isOurs,
@@ -130,7 +146,7 @@ function peerFacts(peer: Peer, moment: Moment, now: number, lag: number | undefi
     answered: peer.tailAt > moment.asked,
     holdings: peer.holdings,
     externalThen: peer.externalThen,
-    equal: peer.equal,
+    equal,
   };
 }
 

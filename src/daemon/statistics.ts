@@ -197,7 +197,7 @@ export function resendElements({ arena }: SyncNode): ResendElement[] {
     if (entry & L.ENTRY_CONTROL) {
       const slot = controls + (entry >>> 4) * L.CONTROL_SLOT_SIZE;
       const flags = arena.get(slot + L.CONTROL_SLOT_FLAGS);
-      elements.push({ kind: 'control', sequence: s, flags });
+      elements.push({ kind: 'control', sequence: s, flags: flags & 0xff });
     } else {
       elements.push({ kind: 'object', sequence: s });
     }

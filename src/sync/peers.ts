@@ -21,8 +21,6 @@ export class Peer {
   holdings: Holdings | undefined;
   /** Flows in our external cache when it told its holdings. */
   externalThen = 0;
-  /** Whether its tables and ours are known to be equal; undefined while nobody has compared them. */
-  equal: boolean | undefined;
   /** The tail of its last beacon, with the parts that others understand. */
   tail: Tail | undefined;
   /** Clock of the last accepted message, and of the last tail; ms, 0 before the first. */
@@ -32,12 +30,29 @@ export class Peer {
   acknowledged: number | undefined;
   /** Its last HELLO that was answered. */
   greetedAt = Number.NEGATIVE_INFINITY;
+  /** It has answered our HELLO. */
+  answered = false;
+  /** It acknowledged nothing for so long that nobody waits for it; until it does again. */
+  abandoned = false;
+  /** Messages accepted from it when it was last looked at. */
+  accepted = 0n;
+  /** Entry of the receiver's list by which its identity was learnt. */
+  entry: number;
 
   /** `index`: its place in the receiver's list, and its bit among those who must acknowledge. */
   constructor(
     readonly index: number,
     readonly address: string,
-  ) {}
+    /** Clock of its first datagram, ms. */
+    readonly since = 0,
+  ) {
+    this.entry = index;
+  }
+
+  /** Its bit among those who must acknowledge. */
+  get bit(): number {
+    return 1 << this.index;
+  }
 
   get isOurs(): boolean {
     return this.identity !== undefined;
@@ -73,7 +88,6 @@ export class Peer {
     this.mode = undefined;
     this.program = undefined;
     this.holdings = undefined;
-    this.equal = undefined;
     this.tail = undefined;
   }
 }
@@ -86,15 +100,23 @@ export class Peers {
     return [...this.list.values()].sort((a, b) => a.index - b.index);
   }
 
+  get size(): number {
+    return this.list.size;
+  }
+
+  values(): IterableIterator<Peer> {
+    return this.list.values();
+  }
+
   get(index: number): Peer | undefined {
     return this.list.get(index);
   }
 
   /** The node in this place; `address` is asked for when it is new. */
-  at(index: number, address: () => string): Peer {
+  at(index: number, now: number, address: () => string): Peer {
     let peer = this.list.get(index);
     if (peer === undefined) {
-      peer = new Peer(index, address());
+      peer = new Peer(index, address(), now);
       this.list.set(index, peer);
     }
     return peer;

@@ -95,7 +95,6 @@ function wrongs(node: NodeFacts, peer: PeerFacts, present: readonly PeerFacts[])
   if (node.mode === 'FTFW' && peer.lag === undefined) {
     list.push(`${address} has not acknowledged everything`);
   }
-  if (peer.equal === true) return list;
   if (peer.equal === false) return [...list, `the table of ${address} differs`];
   return [...list, ...countWrongs(node, peer, present.length === 1)];
 }

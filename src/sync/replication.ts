@@ -15,7 +15,7 @@ import type { Core } from '../cache/wasm.js';
 import { FLAG } from './flags.js';
 import { type Peer, Peers } from './peers.js';
 import {
-  ALIVE_HEADER,
+  addresseesPart,
   appendTail,
   CAPABILITY,
   capabilitiesPart,
@@ -26,10 +26,9 @@ import {
   modePart,
   type Part,
   programPart,
-  RANGED_HEADER,
-  readTail,
   type Tail,
   tailLength,
+  tailOf,
 } from './tail.js';
 
 /** Datagrams of a bulk send at a time (with workers, what a worker has filled). */
@@ -48,6 +47,12 @@ const CONTROL_LENGTH = 16;
 const CONTROL_ROOM = 1400;
 /** ms between two acknowledgements that somebody asked for. */
 const ASK_PAUSE = 50;
+/** ms that we say HELLO to those who do not answer while others have. */
+const HELLO_MOST = 5000;
+/** ms that a peer among several may hold up the resend queue, silent or behind. */
+const HOLD_MOST = 10_000;
+/** ms without a word after which one of several is forgotten. */
+const FORGET = 60_000;
 const TICK = 1000; // ms
 /** ms from the peer's answer until what it has not acknowledged counts as lost: two of its ticks. */
 const HELLO_GRACE = 2500;
@@ -58,6 +63,8 @@ interface ControlMessage {
   to: number;
   /** Slot of a control message that is sent a second time. */
   again?: number;
+  /** Whom it is meant for, in a multicast group. */
+  peer?: Peer | undefined;
   /** What stands in its tail, apart from the beacon. */
   parts?: readonly Part[];
   /** Its tail tells who we are and what we hold, as of the moment it leaves. */
@@ -67,6 +74,8 @@ interface ControlMessage {
 /** What replication needs of the dedicated links: see src/channel/link.ts. */
 export interface SyncLink {
   readonly packetsSent: number;
+  /** Number of the link that was read last. */
+  readonly lastRead?: number;
   receive(vector: MessageVector): number;
   send(from: number, to: number): number;
 }
@@ -94,6 +103,8 @@ export interface ReplicationOptions {
   addressOf?: (index: number) => string;
   /** Messages of what was just received were accepted: the peer is alive and heard. */
   onHeard?: (now: number) => void;
+  /** Nobody waits for the peer's acknowledgements any more. */
+  onAbandon?: (peer: Peer) => void;
 }
 
 export class Replication {
@@ -106,6 +117,13 @@ export class Replication {
   private pushedOut = 0n;
   private readonly controls: ControlMessage[] = [];
   private readonly tracked: boolean;
+  /** A multicast group: peers have numbers and acknowledgements of their own. */
+  private readonly group: boolean;
+  /** Bits of the peers that the resend queue waits for. */
+  private required = 0;
+  /** When which number was due, a second apart, HOLD_MOST back. */
+  private readonly marks: { at: number; next: number }[] = [];
+  private answeredAt: number | undefined;
   private readonly silent: boolean;
   /** Outgoing headers that are armed: from … to - 1. */
   private from = 0;
@@ -117,7 +135,6 @@ export class Replication {
   private lastTick = 0;
   /** ms: a peer said HELLO. */
   private helloAt = Number.NEGATIVE_INFINITY;
-  private lastHello = -TICK;
   /** Last number the peer has acknowledged; while a bulk send runs, at least where that began. */
   private ackedTo = 0;
   private lastBulk = 0;
@@ -141,11 +158,12 @@ export class Replication {
   ) {
     const mode = arena.limits.mode;
     this.tracked = mode === L.MODE_FTFW;
+    this.group = arena.limits.multicast === true;
     this.silent = mode === L.MODE_ALARM; // sends no control messages at all
     this.identity = options.identity ?? newIdentity();
     this.lasting = [
       identityPart(this.identity),
-      capabilitiesPart(options.capabilities ?? 0),
+      capabilitiesPart((options.capabilities ?? 0) | CAPABILITY.ADDRESSED),
       modePart(mode),
       programPart(options.program ?? '?'),
     ];
@@ -175,6 +193,7 @@ export class Replication {
     const count = this.link.receive(arena.link);
     if (count === 0) return 0;
     this.lastReceived = now;
+    if (this.group) arena.set(arena.receiver + L.RECEIVER_LINK, this.link.lastRead ?? 0);
     const { headers, slots, slotSize } = arena.link;
     const accepted = arena.counter(arena.receiver + L.RECEIVER_ACCEPTED);
     let next = 0;
@@ -184,7 +203,7 @@ export class Replication {
       this.act();
     }
     if (arena.counter(arena.receiver + L.RECEIVER_ACCEPTED) !== accepted) {
-      this.peerAt(0).heardAt = now;
+      this.hearSenders(now);
       this.options.onHeard?.(now);
     }
     return count;
@@ -214,8 +233,8 @@ export class Replication {
       const before = arena.get(at + L.ACTION_FROM);
       this.deliverFlows(delivered, before);
       delivered = before;
-      const peer = this.peerAt(arena.get(at + L.ACTION_PEER));
-      this.hear(peer, arena.get(at + L.ACTION_MESSAGE), ALIVE_HEADER);
+      const entry = arena.get(at + L.ACTION_PEER);
+      this.hear(this.peerOf(entry), arena.get(at + L.ACTION_MESSAGE), entry);
     }
     return delivered;
   }
@@ -284,54 +303,254 @@ export class Replication {
       const from = arena.get(at + L.ACTION_FROM);
       const to = arena.get(at + L.ACTION_TO);
       const message = arena.get(at + L.ACTION_MESSAGE);
-      const peer = this.peerAt(arena.get(at + L.ACTION_PEER));
+      const entry = arena.get(at + L.ACTION_PEER);
+      let peer = this.peerOf(entry);
+      let tail: Tail | undefined;
       switch (arena.get(at + L.ACTION_KIND)) {
         case L.ACTION_SEND_ACK:
-          this.controls.push({ flags: FLAG.ACK, from, to });
+          this.controls.push({ flags: FLAG.ACK, from, to, peer });
           break;
         case L.ACTION_SEND_NACK:
-          this.controls.push({ flags: FLAG.NACK, from, to });
+          this.controls.push({ flags: FLAG.NACK, from, to, peer });
           break;
         case L.ACTION_GOT_ACK:
-          this.hear(peer, message, RANGED_HEADER);
-          peer.acknowledged = to;
-          core.senderAcknowledged(arena.sender, from, to);
-          if (((to - this.ackedTo) | 0) > 0) this.ackedTo = to;
+          tail = this.hear(peer, message, entry);
+          peer = this.peerOf(entry);
+          if (!this.isForUs(peer, tail, from, to)) break;
+          this.require(peer);
+          core.senderAcknowledged(arena.sender, from, to, peer.bit);
+          this.advance(peer, to);
           this.passOn();
           break;
         case L.ACTION_GOT_NACK:
-          this.hear(peer, message, RANGED_HEADER);
+          tail = this.hear(peer, message, entry);
+          peer = this.peerOf(entry);
+          if (!this.isForUs(peer, tail, from, to)) break;
+          this.require(peer);
           core.senderMissed(arena.sender, from, to);
           this.passOn();
           break;
         case L.ACTION_GOT_RESYNC:
-          this.hear(peer, message, RANGED_HEADER);
+          this.hear(peer, message, entry);
           this.options.onResyncRequest();
           break;
         case L.ACTION_GOT_HELLO:
           this.helloAt = this.lastReceived;
           this.extend(false); // until it is known who that is
-          this.peerStarted(this.lastReceived);
+          this.peerStarted(peer, this.lastReceived);
           break;
         case L.ACTION_GOT_HELLO_BACK:
-          this.peerAnswered();
+          this.takeAnswer(peer, message);
           break;
       }
     }
   }
 
+  /** The peer whose numbers an entry of the receiver's list has. */
+  private peerOf(entry: number): Peer {
+    const { arena } = this;
+    return this.peerAt(arena.get(arena.peer(entry) + L.PEER_OF));
+  }
+
   private peerAt(index: number): Peer {
-    return this.peers.at(index, () => this.options.addressOf?.(index) ?? '');
+    return this.peers.at(index, this.lastReceived, () => this.options.addressOf?.(index) ?? '');
   }
 
   /** Takes what stands in the tail of a message, if it has one. */
-  private hear(peer: Peer, message: number, header: 8 | 16): void {
-    const tail = readTail(this.arena.view, message, header);
-    if (tail === undefined) return;
-    if (peer.take(tail, this.lastReceived)) peer.equal = undefined;
+  private hear(sender: Peer, message: number, entry: number): Tail | undefined {
+    const tail = tailOf(this.arena.view, message);
+    if (tail === undefined) return undefined;
+    const peer = this.owner(sender, tail, entry);
+    peer.take(tail, this.lastReceived);
     if (tail.holdings !== undefined) peer.externalThen = this.flowsOf(L.TABLE_EXTERNAL);
     if (tail.asks) this.answer();
     this.options.onTail?.(peer, tail, this.lastReceived);
+    return tail;
+  }
+
+  /** Marks those from whom messages came as heard. */
+  private hearSenders(now: number): void {
+    if (!this.group) {
+      this.peerAt(0).heardAt = now;
+      return;
+    }
+    for (const peer of this.peers.values()) {
+      const accepted = this.arena.counter(this.arena.peer(peer.index) + L.PEER_ACCEPTED);
+      if (accepted === peer.accepted) continue;
+      peer.accepted = accepted;
+      if (peer.heardAt === 0) this.require(peer);
+      peer.heardAt = now;
+    }
+  }
+
+  // In a multicast group a sender is known by link and address, a node by the number in its tail. A
+  // node that changes to another link is the same node, and two that share an entry are two.
+
+  /** The peer that a tail speaks for, whatever the entry of its sender was taken for. */
+  private owner(sender: Peer, { identity }: Tail, entry: number): Peer {
+    if (!this.group || identity === undefined) return sender;
+    const { arena, peers } = this;
+    if (sender.identity?.node === identity.node) return sender;
+    for (const other of peers.values()) {
+      if (other === sender || other.identity?.node !== identity.node) continue;
+      arena.set(arena.peer(entry) + L.PEER_OF, other.index);
+      if (entry === sender.index) this.unite(sender, other);
+      return other;
+    }
+    if (sender.identity === undefined || entry === sender.entry || entry === sender.index) {
+      sender.entry = entry;
+      return sender;
+    }
+    arena.set(arena.peer(entry) + L.PEER_OF, entry);
+    const peer = this.peerAt(entry);
+    this.require(peer);
+    return peer;
+  }
+
+  /** What came from `sender` came from `peer`: numbers between the two are missing. */
+  private unite(sender: Peer, peer: Peer): void {
+    const { arena } = this;
+    const [from, into] = [arena.peer(sender.index), arena.peer(peer.index)];
+    const last = arena.get(into + L.PEER_LAST);
+    const first = arena.get(from + L.PEER_FIRST);
+    if (arena.get(from + L.PEER_SET) !== 0 && ((first - last) | 0) > 0) {
+      if (this.tracked && first !== last + 1) {
+        const [lost, end] = [(last + 1) >>> 0, (first - 1) >>> 0];
+        this.controls.push({ flags: FLAG.NACK, from: lost, to: end, peer });
+      }
+      for (const offset of [L.PEER_LAST, L.PEER_ACK_FROM, L.PEER_ACK_FROM_SET]) {
+        arena.set(into + offset, arena.get(from + offset));
+      }
+    }
+    this.remove(sender);
+  }
+
+  private remove(peer: Peer): void {
+    this.peers.remove(peer.index);
+    this.setRequired(this.required & ~peer.bit);
+  }
+
+  /** The resend queue waits for this peer, too, from now on. */
+  private require(peer: Peer): void {
+    if (!this.group || !this.tracked || this.required & peer.bit) return;
+    this.setRequired(this.required | peer.bit);
+    if (!peer.abandoned) return;
+    // What it missed meanwhile is gone from the queue: it gets everything instead.
+    peer.abandoned = false;
+    this.options.onResyncRequest();
+  }
+
+  private setRequired(bits: number): void {
+    if (bits === this.required) return;
+    this.required = bits;
+    this.core.senderPeers(this.arena.sender, bits);
+    this.passOn();
+  }
+
+  /**
+   * Is an ACK or NACK meant for this node? One of ours names whom it means. A C daemon does not: its
+   * range is for us if we can have sent it.
+   */
+  private isForUs(peer: Peer, tail: Tail | undefined, from: number, to: number): boolean {
+    if (!this.group) return true;
+    if (tail?.addressees !== undefined) return tail.addressees.includes(this.identity.node);
+    if (this.peers.size <= 1 || peer.abandoned) return !peer.abandoned;
+    const { arena } = this;
+    const size = arena.get(arena.sender + L.SENDER_MASK) + 1;
+    const newest = arena.get(arena.sender + L.SENDER_NEXT) - 1;
+    return (to - from) >>> 0 < size && (newest - to) >>> 0 < size;
+  }
+
+  /** A peer has acknowledged up to `to`; the slowest one paces a bulk send. */
+  private advance(peer: Peer, to: number): void {
+    if (peer.acknowledged === undefined || ((to - peer.acknowledged) | 0) > 0) {
+      peer.acknowledged = to;
+    }
+    let slowest = peer.acknowledged;
+    for (const other of this.peers.values()) {
+      if (!(this.required & other.bit)) continue;
+      const its = other.acknowledged ?? this.ackedTo;
+      if (((its - slowest) | 0) < 0) slowest = its;
+    }
+    if (((slowest - this.ackedTo) | 0) > 0) this.ackedTo = slowest;
+  }
+
+  /** Those who are silent or behind among several are not waited for for ever. */
+  private tendGroup(now: number): void {
+    const { arena, marks, peers } = this;
+    const next = arena.get(arena.sender + L.SENDER_NEXT);
+    marks.push({ at: now, next });
+    while (marks.length > 1 && now - marks[1]!.at >= HOLD_MOST) marks.shift();
+    if (peers.size > 1) {
+      for (const peer of peers.all) {
+        const silent = now - Math.max(peer.heardAt, peer.since);
+        if (silent > FORGET) this.forget(peer);
+        else if (silent > HOLD_MOST) this.abandon(peer);
+      }
+      if (now - marks[0]!.at >= HOLD_MOST) this.abandonSlow(marks[0]!.next);
+    }
+    this.endHello(now);
+  }
+
+  /** The queue still holds a number from before `due`: those who lack it are given up. */
+  private abandonSlow(due: number): void {
+    const { arena } = this;
+    const { sender } = arena;
+    const tail = arena.get(sender + L.SENDER_TAIL);
+    if (((tail - due) | 0) >= 0) return;
+    const have = this.bitsOf(tail);
+    const lacking = this.required & ~have;
+    if (lacking === this.required) return; // nobody has it: most likely it is being repaired
+    for (const peer of this.peers.all) if (lacking & peer.bit) this.abandon(peer);
+  }
+
+  private bitsOf(sequence: number): number {
+    const { arena } = this;
+    const mask = arena.get(arena.sender + L.SENDER_MASK);
+    const at = arena.get(arena.sender + L.SENDER_BITS) + ((sequence & mask) >>> 0) * 2;
+    return arena.view.getUint16(at, true);
+  }
+
+  private abandon(peer: Peer): void {
+    if (!this.tracked || !(this.required & peer.bit)) return;
+    peer.abandoned = true;
+    this.setRequired(this.required & ~peer.bit);
+    this.options.onAbandon?.(peer);
+  }
+
+  private forget(peer: Peer): void {
+    const { arena } = this;
+    for (let i = 0; i < L.PEERS_MAX; i++) {
+      const entry = arena.peer(i);
+      if (arena.get(entry + L.PEER_OF) === peer.index) arena.set(entry + L.PEER_USED, 0);
+    }
+    this.remove(peer);
+  }
+
+  /** A HELLO_BACK: from the only peer, or for us, or from a C daemon, which names nobody. */
+  private takeAnswer(peer: Peer, message: number): void {
+    if (!this.group) {
+      this.peerAnswered();
+      return;
+    }
+    const named = tailOf(this.arena.view, message)?.addressees;
+    if (
+      named === undefined ? peer.isOurs && this.peers.size > 1 : !named.includes(this.identity.node)
+    ) {
+      return;
+    }
+    peer.answered = true;
+    this.answeredAt ??= this.lastReceived;
+    this.endHello(this.lastReceived);
+  }
+
+  /** HELLO ends when everybody heard has answered, or has had time enough to. */
+  private endHello(now: number): void {
+    if (this.answeredAt === undefined) return;
+    const open = this.peers.all.some((peer) => !peer.answered && peer.isPresent(now));
+    if (open && now - this.answeredAt < HELLO_MOST) return;
+    this.answeredAt = undefined;
+    this.peerAnswered();
   }
 
   /** Acknowledges now what would be acknowledged within a second, and tells what we hold. */
@@ -383,6 +602,7 @@ export class Replication {
   /** Has the peer acknowledged every flow message up to number `last`? */
   hasAcknowledged(peer: Peer, last: number): boolean {
     if (!this.tracked) return true;
+    if (peer.abandoned) return false;
     const { arena } = this;
     const { sender } = arena;
     if (peer.acknowledged === undefined || ((last - peer.acknowledged) | 0) > 0) return false;
@@ -391,7 +611,8 @@ export class Replication {
     const tail = arena.get(sender + L.SENDER_TAIL);
     for (let s = tail; ((last - s) | 0) >= 0; s = (s + 1) >>> 0) {
       const entry = arena.get(ring + ((s & mask) >>> 0) * 4);
-      if (entry !== 0 && !(entry & L.ENTRY_CONTROL)) return false;
+      if (entry === 0 || entry & L.ENTRY_CONTROL) continue;
+      if (!this.group || !(this.bitsOf(s) & peer.bit)) return false;
     }
     return true;
   }
@@ -428,19 +649,24 @@ export class Replication {
    * acknowledged is sent again, once per start; acknowledgements of its former life are void. It is
    * answered at once: until then it says HELLO with everything, and counts no losses.
    */
-  private peerStarted(now: number): void {
+  private peerStarted(peer: Peer, now: number): void {
     const { arena, core } = this;
     const { sender } = arena;
-    const greeting = arena.get(sender + L.SENDER_ONCE) !== 0;
-    arena.set(sender + L.SENDER_ONCE, FLAG.HELLO_BACK);
-    if (greeting || now - this.lastHello < TICK) return;
-    this.lastHello = now;
-    const resyncs = this.controls.filter(({ flags }) => flags === FLAG.RESYNC);
-    this.controls.splice(0, this.controls.length, ...resyncs);
-    this.controls.push({ flags: FLAG.ALIVE, from: 0, to: 0 });
+    const greeting = !this.group && arena.get(sender + L.SENDER_ONCE) !== 0;
+    if (!this.group) arena.set(sender + L.SENDER_ONCE, FLAG.HELLO_BACK);
+    if (greeting || now - peer.greetedAt < TICK) return;
+    peer.greetedAt = now;
+    const others = this.controls.filter(
+      (control) => control.flags === FLAG.RESYNC || (this.group && control.peer !== peer),
+    );
+    this.controls.splice(0, this.controls.length, ...others);
+    const back = this.group ? FLAG.HELLO_BACK : 0;
+    this.controls.push({ flags: FLAG.ALIVE | back, from: 0, to: 0, peer, beacon: this.group });
+    if (this.group) peer.abandoned = false;
+    this.require(peer);
     const last = (arena.get(sender + L.SENDER_NEXT) - 1) >>> 0;
     core.senderMissed(sender, arena.get(sender + L.SENDER_TAIL), last);
-    arena.set(sender + L.SENDER_CONTROL_AGAIN_COUNT, 0);
+    if (!this.group) arena.set(sender + L.SENDER_CONTROL_AGAIN_COUNT, 0);
     this.passOn();
     this.options.onPeerStart();
   }
@@ -455,7 +681,10 @@ export class Replication {
     const list = arena.get(sender + L.SENDER_CONTROL_AGAIN);
     arena.set(sender + L.SENDER_CONTROL_AGAIN_COUNT, 0);
     for (let i = 0; i < again; i++) {
-      this.controls.push({ flags: 0, from: 0, to: 0, again: arena.get(list + i * 4) });
+      const slot = arena.get(list + i * 4);
+      const at = arena.get(sender + L.SENDER_CONTROLS) + slot * L.CONTROL_SLOT_SIZE;
+      const place = (arena.get(at + L.CONTROL_SLOT_FLAGS) >>> 8) - 1;
+      this.controls.push({ flags: 0, from: 0, to: 0, again: slot, peer: this.peers.get(place) });
     }
   }
 
@@ -497,6 +726,7 @@ export class Replication {
     this.repeatUnheard(now);
     this.peers.tick(now);
     this.extend(this.mayExtend());
+    if (this.group) this.tendGroup(now);
     this.beacon();
   }
 
@@ -518,13 +748,23 @@ export class Replication {
   /** An ACK of what is to be acknowledged, or an ALIVE, with what this node is and holds. */
   private beacon(): void {
     const first = this.controls.length;
-    if (this.tracked && this.core.receiverTick(this.arena.receiver) === 1) this.act();
+    if (this.tracked && this.group) {
+      for (const { index } of this.peers.values())
+        this.core.receiverTick(this.arena.receiver, index);
+      this.act();
+    } else if (this.tracked && this.core.receiverTick(this.arena.receiver, 0) === 1) {
+      this.act();
+    }
     if (this.controls.length === first) this.controls.push({ flags: FLAG.ALIVE, from: 0, to: 0 });
     this.controls[first]!.beacon = true;
   }
 
   /** The parts of a control message's tail, no more of them than fit `room` bytes. */
-  private partsOf({ beacon, parts = [] }: ControlMessage, room: number): readonly Part[] {
+  private partsOf(message: ControlMessage, room: number): readonly Part[] {
+    const { beacon } = message;
+    const named = this.group ? message.peer?.identity : undefined;
+    const given = message.parts ?? [];
+    const parts = named === undefined ? given : [addresseesPart([named.node]), ...given];
     if (!beacon) return tailLength(parts) <= room ? parts : [];
     const { holdings } = this;
     const told = [...parts, ...this.lasting, ...(holdings ? [holdingsPart(holdings)] : [])];
@@ -623,7 +863,9 @@ export class Replication {
       const parts = this.partsOf(message, room - CONTROL_LENGTH);
       const tail = parts.length === 0 ? 0 : tailLength(parts);
       if (used > 0 && used + CONTROL_LENGTH + tail > room) break; // in the next datagram
-      const { flags, from, to, again } = message;
+      const { from, to, again, peer } = message;
+      // The place of the addressee is kept with what may have to be sent again.
+      const flags = this.group && peer ? message.flags | ((peer.index + 1) << 8) : message.flags;
       const out = arena.control + used;
       const length =
         again === undefined

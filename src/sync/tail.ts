@@ -17,6 +17,8 @@
 // Control messages are rare (a few a second), so this is ordinary TypeScript on main. A hostile tail
 // costs one walk along its own bytes and changes nothing but what is known of the peer that sent it.
 
+import { FLAG } from './flags.js';
+
 /** What a part is. A number, once used, never changes its meaning. */
 export const PART = {
   /** u64 node, u64 start. */
@@ -81,8 +83,11 @@ export interface Tail {
 }
 
 /** Bytes of a control message before its tail: of ALIVE, and of those with a range. */
-export const ALIVE_HEADER = 8;
-export const RANGED_HEADER = 16;
+const ALIVE_HEADER = 8;
+const RANGED_HEADER = 16;
+
+const CONTROL_TYPE = 10;
+const RANGED = FLAG.ACK | FLAG.NACK | FLAG.RESYNC;
 
 const MAGIC = 0x464c5457; // "FLTW"
 const VERSION = 1;
@@ -138,6 +143,13 @@ export function readTail(view: DataView, at: number, header: 8 | 16): Tail | und
   if (size < HEADER || size > room) return undefined;
   const parts = readParts(view, start + HEADER, size - HEADER);
   return parts && tellParts(parts);
+}
+
+/** The same of a message of any kind: only control messages have a tail. */
+export function tailOf(view: DataView, at: number): Tail | undefined {
+  if ((view.getUint8(at) & 15) !== CONTROL_TYPE) return undefined;
+  const ranged = (view.getUint8(at + 1) & RANGED) !== 0;
+  return readTail(view, at, ranged ? RANGED_HEADER : ALIVE_HEADER);
 }
 
 /** Undefined when they do not add up. */

@@ -35,6 +35,11 @@ class Receiver {
     return this.node.get(this.at + offset);
   }
 
+  /** A field of the only peer's entry. */
+  peer(offset: number): number {
+    return this.node.get(this.node.arena.peer(0) + offset);
+  }
+
   count(offset: number): number {
     return this.node.count(this.at + offset);
   }
@@ -261,7 +266,7 @@ describe('the acknowledgement window', () => {
     expect(ftfw.receive(header(0, 11))).toEqual([]);
     expect(ftfw.receive(header(FLAG.ACK, 13, 5, 4))).toEqual([]);
     expect(ftfw.count(L.RECEIVER_BAD_HEADER)).toBe(2);
-    expect(ftfw.get(L.RECEIVER_LAST)).toBe(10);
+    expect(ftfw.peer(L.PEER_LAST)).toBe(10);
     expect(ftfw.count(L.RECEIVER_LOST)).toBe(0);
   });
 });
@@ -270,10 +275,10 @@ describe('a peer that restarts', () => {
   it('is accepted with any number while it says HELLO, and not without', () => {
     alive(1000);
     expect(alive(5)).toEqual([]);
-    expect(ftfw.get(L.RECEIVER_LAST)).toBe(1000);
+    expect(ftfw.peer(L.PEER_LAST)).toBe(1000);
     expect(alive(5, FLAG.HELLO)).toEqual([[L.ACTION_GOT_HELLO, 0, 0]]);
-    expect(ftfw.get(L.RECEIVER_LAST)).toBe(5);
-    expect(ftfw.get(L.RECEIVER_ACK_FROM)).toBe(5);
+    expect(ftfw.peer(L.PEER_LAST)).toBe(5);
+    expect(ftfw.peer(L.PEER_ACK_FROM)).toBe(5);
     expect(alive(6)).toEqual([]);
     expect(ftfw.node.fn.receiverTick!(ftfw.at)).toBe(1);
     expect(ftfw.actions()).toEqual([[L.ACTION_SEND_ACK, 5, 6]]);
@@ -282,7 +287,7 @@ describe('a peer that restarts', () => {
   it('is heard even in a message that is bad, and HELLO_BACK alone opens nothing', () => {
     alive(1000);
     expect(ftfw.receive(header(FLAG.HELLO, 7))).toEqual([[L.ACTION_GOT_HELLO, 0, 0]]);
-    expect(ftfw.get(L.RECEIVER_LAST)).toBe(1000);
+    expect(ftfw.peer(L.PEER_LAST)).toBe(1000);
     expect(alive(7, FLAG.HELLO_BACK)).toEqual([[L.ACTION_GOT_HELLO_BACK, 0, 0]]);
     expect(ftfw.count(L.RECEIVER_BEFORE)).toBe(1);
   });

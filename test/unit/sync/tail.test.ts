@@ -147,7 +147,7 @@ describe('what is known of a peer', () => {
   it('is nothing until it has spoken with a tail', () => {
     const peers = new Peers();
     expect([peers.everyPeerIsOurs, peers.peerSpeaks(0)]).toEqual([false, false]);
-    const peer = peers.at(0, () => '192.0.2.1');
+    const peer = peers.at(0, 0, () => '192.0.2.1');
     peer.heardAt = 1000;
     expect([peers.everyPeerIsOurs, peers.peerSpeaks(0)]).toEqual([false, false]);
     peer.take(tailOf(5n, CAPABILITY.DIGESTS), 1000);
@@ -158,9 +158,9 @@ describe('what is known of a peer', () => {
 
   it('is what the weakest of several can do', () => {
     const peers = new Peers();
-    peers.at(0, () => 'a').take(tailOf(5n, CAPABILITY.ZONES), 1);
+    peers.at(0, 0, () => 'a').take(tailOf(5n, CAPABILITY.ZONES), 1);
     expect(peers.peerSpeaks(CAPABILITY.ZONES)).toBe(true);
-    peers.at(1, () => 'b');
+    peers.at(1, 0, () => 'b');
     expect([peers.everyPeerIsOurs, peers.peerSpeaks(CAPABILITY.ZONES)]).toEqual([false, false]);
     peers.remove(1);
     expect(peers.everyPeerIsOurs).toBe(true);

@@ -33,6 +33,7 @@ export {
   shardBulk,
   shardCommit,
   shardCommitAgain,
+  shardLearn,
   shardDump,
   shardDumpBegin,
   shardDumpEnd,

@@ -30,6 +30,9 @@ import { isCopy, takeOverCopy } from './inject';
 import { reportFlow, reportRecord, reportRoom } from './report';
 import {
   BAD_ROOM,
+  COMMIT_PLAIN,
+  COMMIT_RELATED,
+  COMMIT_SPECIAL,
   CONTROL_FILTER,
   CONTROL_NOW,
   CONTROL_PORT_COMMIT,
@@ -48,6 +51,11 @@ import {
   FLOW_ID,
   HAS_ID,
   HAS_MASTER,
+  HAS_NAT_DPORT,
+  HAS_NAT_DST,
+  HAS_NAT_SPORT,
+  HAS_NAT_SRC,
+  HAS_REPLY,
   HAS_ORIG,
   HAS_TIMEOUT,
   KNOWN_PORTS,
@@ -144,6 +152,7 @@ const CT_DELETE: u32 = 0x0102;
 const NLM_F_ACK: u16 = 0x4;
 const NLM_F_CREATE_EXCL: u32 = 0x600;
 const REQUEST_ROOM: u32 = 1024; // more than any request takes
+const SPECIAL: u32 = HAS_REPLY | HAS_NAT_SRC | HAS_NAT_DST | HAS_NAT_SPORT | HAS_NAT_DPORT;
 const UNKNOWN_TIMEOUT: u32 = 60; // s, for a flow whose timeout is not known or has passed
 
 // @ts-ignore: decorator
@@ -303,9 +312,11 @@ function destroyFlow(shard: usize, table: usize, flow: usize, replicate: bool): 
     record = addRecord(shard, table, key, flow);
     if (record == 0) return;
     packFlow(record, flow, false);
+    store<u8>(record, load<u8>(shard, SHARD_VISIT), RECORD_VISIT);
     markDead(table, record, OBJECT_TOMB);
     return;
   }
+  store<u8>(record, load<u8>(shard, SHARD_VISIT), RECORD_VISIT);
   if (stateOf(record) == OBJECT_DEAD) return;
   const observed = load<u32>(flow, FLOW_OBSERVED);
   if (observed & SAW_COUNTERS_ORIG) countTraffic(shard, flow, FLOW_PACKETS_ORIG, FLOW_BYTES_ORIG);
@@ -712,8 +723,7 @@ export function shardMessages(shard: usize, list: usize, count: u32, wireOptions
 
 /**
  * Writes create requests for the external cache, `most` at a time, from `cursor` on (0 =
- * the beginning). Pass 0 takes the flows without a master, pass 1 those with one, so that
- * masters exist first. The n-th request has nlmsg_seq `sequence` + n, the last one asks for an
+ * the beginning), of the flows of one pass (COMMIT_*). The n-th request has nlmsg_seq `sequence` + n, the last one asks for an
  * acknowledgement; its record's address goes to handles[n]. Returns the number of requests;
  * SHARD_CURSOR is the next cursor, 0 when the table is through; SHARD_WRITTEN the bytes written.
  */
@@ -737,7 +747,7 @@ export function shardCommit(
   let used: u32 = 0;
   let last: usize = 0;
   while (record < end && count < most && used + REQUEST_ROOM <= room) {
-    if (stateOf(record) != OBJECT_FREE && <u32>isRelated(record) == pass) {
+    if (stateOf(record) != OBJECT_FREE && commitPass(record) == pass) {
       const flow = shard + SHARD_FLOW;
       unpackFlow(record, flow);
       setCommitTimeout(record, flow, fixedTimeout);
@@ -804,11 +814,63 @@ function requestOptions(shard: usize): u32 {
   return load<u32>(shard, SHARD_OPTIONS) & SHARD_WINDOW_TRACKING ? OPTION_WINDOW_TRACKING : 0;
 }
 
-/** Has it a master whose ports are known? Only such a flow waits for the second pass. */
-function isRelated(record: usize): bool {
-  if (!(load<u32>(record, RECORD_PRESENT) & HAS_MASTER)) return false;
+/**
+ * The pass of a record. Related is only a flow with a master whose ports are known; plain is one
+ * without side attributes and translation: its request says all that the kernel's event would.
+ */
+function commitPass(record: usize): u32 {
+  const present = load<u32>(record, RECORD_PRESENT);
   const extra = <usize>load<u32>(record, RECORD_EXTRA);
-  return extra != 0 && (<u32>load<u8>(extra, EXTRA_MASTER + TUPLE_KNOWN) & KNOWN_PORTS) != 0;
+  if (extra == 0) return present & SPECIAL ? COMMIT_SPECIAL : COMMIT_PLAIN;
+  if (!(present & HAS_MASTER)) return COMMIT_SPECIAL;
+  const known = <u32>load<u8>(extra, EXTRA_MASTER + TUPLE_KNOWN) & KNOWN_PORTS;
+  return known != 0 ? COMMIT_RELATED : COMMIT_SPECIAL;
+}
+
+/**
+ * What a commit of plain flows has put into the kernel, into the internal cache, as the kernel's NEW
+ * events would: nobody is told. The requests lie in `written` bytes at `requests`; the n-th is left
+ * out when handles[n] is 0, as the kernel refused it. All events that the kernel had queued by the
+ * time of the send were applied before.
+ *
+ * An event on the same tuple since the commit began (SHARD_DUMPING, RECORD_VISIT) is from the flow
+ * before or from this one already. If it left a living flow, that is what there is now, and only
+ * attributes that it lacks are taken. If the last word was the end of a flow, nobody here knows which:
+ * the record's address goes to the front of `handles`, to be committed once more, this time with the
+ * kernel's own events. Returns how many those are.
+ */
+export function shardLearn(shard: usize, requests: usize, written: u32, handles: usize): u32 {
+  const end = requests + <usize>written;
+  let doubtful: usize = 0;
+  let request = requests;
+  for (let i: usize = 0; request < end; i++) {
+    const length = load<u32>(request);
+    const committed = load<u32>(handles + (i << 2));
+    if (committed != 0 && !learnFlow(shard, request, length)) {
+      store<u32>(handles + (doubtful++ << 2), committed);
+    }
+    request += (<usize>length + 3) & ~3;
+  }
+  return <u32>doubtful;
+}
+
+/** False when the internal cache cannot tell whether the flow still is. */
+function learnFlow(shard: usize, request: usize, length: u32): bool {
+  const flow = shard + SHARD_FLOW;
+  const table = tableOf(shard, TABLE_INTERNAL);
+  if (decodeFlow(request, length, flow) != 0) return false;
+  const filter = <usize>load<u32>(CONTROL_FILTER);
+  if (filter != 0 && !filterPasses(filter, flow, 0)) return true;
+  const key = shard + SHARD_SCRATCH;
+  keyOfTuple(flow + FLOW_ORIG, zoneOfFlow(flow), key);
+  const record = findRecord(table, key, flow);
+  if (record != 0 && load<u8>(record, RECORD_VISIT) == load<u8>(shard, SHARD_VISIT)) {
+    if (stateOf(record) == OBJECT_DEAD) return false;
+    if (partsFor(shard, table, record, flow)) packFlow(record, flow, true);
+    return true;
+  }
+  changeFlow(shard, table, flow, true, false);
+  return true;
 }
 
 /** What is left of the flow's timeout, or `fixed` seconds when CommitTimeout says so. */

@@ -125,6 +125,7 @@ export interface Core {
     sequence: number,
     fixedTimeout: number,
   ): number;
+  shardLearn(shard: number, requests: number, written: number, handles: number): number;
   routeExpects(
     entries: number,
     count: number,

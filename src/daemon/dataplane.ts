@@ -4,6 +4,7 @@
 //
 //   idle: sleep in poll(2) on a thread of libuv's pool; the first event wakes us at once
 //   busy: after a drain sleep CoalesceTime (about 1 ms), then drain again without asking poll first
+//   busy, but only with what a peer sends: three times that; nobody waits for a backup's cache
 //
 // Sleeping after the drain, not before, is what makes both ends meet: a lone event leaves at once,
 // and under load one wake-up (12–15 µs) is shared by everything that came meanwhile.
@@ -29,8 +30,16 @@ const LINK_VECTORS = 4;
 /** ms after which a turn reads no further vector of the links. */
 const LINK_TIME = 10;
 const LONGEST_SLEEP = 1000; // ms
+/** Bytes of receive buffer that a queued event takes at least. */
+const SMALLEST_EVENT = 512;
 /** Drains that may find nothing before the sleep in poll, which costs three times as much. */
 const PATIENCE = 2;
+/** Turns without a kernel event after which a node only receives. */
+const ONLY_RECEIVES = 16;
+/** How much longer such a node sleeps after a drain. */
+const RECEIVER_SLACK = 3;
+/** Datagrams in a turn above which it does not: a bulk send waits for the acknowledgements. */
+const FEW_DATAGRAMS = 64;
 
 export interface DataPlaneParts {
   arena: Arena;
@@ -49,6 +58,8 @@ export interface DataPlaneParts {
   expectations?: Pick<Expectations, 'events'> | undefined;
   /** ALARM mode only. */
   alarm: Alarm | undefined;
+  /** Do the peers' messages go into the kernel at once? Then they are not kept waiting. */
+  injects?: boolean;
   /** Microseconds. */
   coalesceTime: number;
   /** The kernel dropped events for want of room. */
@@ -67,6 +78,9 @@ export class DataPlane {
   private overruns = 0;
   private cutsTold = 0;
   private coalesceTime: number;
+  /** Turns since the last kernel event, and datagrams of peers in the last turn. */
+  private withoutEvents = 0;
+  private datagrams = 0;
   /** Called at the end of each turn: proof that the data plane goes on. */
   onTurn: ((now: number) => void) | undefined;
   /** Most events served before the links have their turn. */
@@ -112,10 +126,14 @@ export class DataPlane {
     let more = false;
     // First: what the last turn changed is told by now, and nothing has changed since.
     let busy = peers?.digests?.turn(now) ?? false;
+    this.withoutEvents++;
     for (let room = this.eventLimit; room > 0; ) {
       const most = Math.min(room, arena.batches[0]!.count);
       const count = this.takeEvents(most);
-      busy ||= count > 0;
+      if (count > 0) {
+        busy = true;
+        this.withoutEvents = 0;
+      }
       more = count === most;
       if (!more) break;
       room -= count;
@@ -140,6 +158,14 @@ export class DataPlane {
     return { busy, more };
   }
 
+  /** Takes all events that the kernel has queued up to now. Bounded by what its buffer can hold. */
+  catchUp(): void {
+    const most = this.parts.arena.batches[0]!.count;
+    for (let left = this.parts.events.bufferSize / SMALLEST_EVENT; left > 0; left -= most) {
+      if (this.takeEvents(most) < most) return;
+    }
+  }
+
   /** What the peers sent, the once-a-second duties, and out with what waits. */
   private servePeers(
     { links, replication }: NonNullable<DataPlaneParts['peers']>,
@@ -148,8 +174,10 @@ export class DataPlane {
     const { arena } = this.parts;
     let busy = false;
     let more = false;
+    this.datagrams = 0;
     for (let i = 0; i < LINK_VECTORS; i++) {
       const count = replication.receive(now);
+      this.datagrams += count;
       busy ||= count > 0;
       if (count < arena.link.count) break;
       more = i === LINK_VECTORS - 1;
@@ -250,7 +278,12 @@ export class DataPlane {
 
   /** ms of sleep after a drain. */
   private drainInterval(): number {
-    return Math.max(1, Math.round(this.coalesceTime / 1000));
+    const interval = Math.max(1, Math.round(this.coalesceTime / 1000));
+    const receives = this.withoutEvents > ONLY_RECEIVES && this.datagrams < FEW_DATAGRAMS;
+    const { injects, peers } = this.parts;
+    return receives && !injects && !peers?.replication.bulkWaits
+      ? interval * RECEIVER_SLACK
+      : interval;
   }
 
   private workersAreDone(): boolean {

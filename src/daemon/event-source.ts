@@ -45,9 +45,11 @@ export function openEvents(
 }
 
 /**
- * Gives the kernel the filter of the configuration (From Kernelspace only) and the port of our
- * injection. What it drops, the shards would drop; so a refusal costs time, not correctness. To be
- * called again when the filter or the port has changed.
+ * Gives the kernel the filter of the configuration (From Kernelspace only) and the ports of our
+ * sockets whose doings we know without its events. What the rules and the injection's port drop, the
+ * shards would drop; the port of `quiet` is dropped nowhere else. Returns whether a program is in
+ * force: false after a refusal, or when there are no events. To be called again when the filter or a
+ * port has changed.
  */
 export function filterEvents(
   events: EventSource,
@@ -55,11 +57,12 @@ export function filterEvents(
   general: General,
   filter: Uint8Array | undefined,
   log: Log,
-): void {
-  if (events === NO_EVENTS) return;
+  quiet = 0,
+): boolean {
+  if (events === NO_EVENTS) return false;
   const inKernel = general.filter?.from === 'Kernelspace';
-  const injectPort = arena.get(L.CONTROL_PORT_INJECT);
-  const options = { filter: inKernel ? filter : undefined, injectPort };
+  const ports = [arena.get(L.CONTROL_PORT_INJECT), quiet];
+  const options = { filter: inKernel ? filter : undefined, ports };
   let { program, addresses } = compileSocketFilter(options);
   let reason = events.filterInKernel(program);
   if (reason !== 0 && addresses) {
@@ -71,13 +74,14 @@ export function filterEvents(
     log.error(
       `cannot set event filtering: ${errorText(reason)}: events are filtered in user space`,
     );
-    return;
+    return false;
   }
-  if (general.filter === undefined) return;
+  if (general.filter === undefined) return true;
   log.notice(`using ${inKernel ? 'kernel' : 'user'}-space event filtering`);
   if (inKernel && !addresses) {
     log.notice('too many addresses for the kernel: they are filtered in user space');
   }
+  return true;
 }
 
 /** EventIterationLimit, if the file has it: events per turn. Otherwise a turn serves what it can. */

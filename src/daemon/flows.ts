@@ -69,6 +69,8 @@ export abstract class FlowNode {
     },
     failed: (error) => this.log.error(`resync failed: ${reasonText(error)}`),
   });
+  /** Does the kernel drop the events of `quietPort`? */
+  protected hushed = false;
   private polling: Polling | undefined;
   private bufferFull = false;
   private lastSpaceRefused = 0n;
@@ -216,7 +218,15 @@ export abstract class FlowNode {
   protected filterInKernel(): void {
     const { general } = this.config;
     const filter = general.filter && compileFilter(general.filter);
-    filterEvents(this.events, this.arena, general, filter, this.log);
+    const quiet = this.quietPort;
+    const set = filterEvents(this.events, this.arena, general, filter, this.log, quiet);
+    // A later refusal leaves the program of before in force.
+    this.hushed ||= set && quiet !== 0;
+  }
+
+  /** Netlink port of a socket whose events the kernel is to drop; 0: none. */
+  protected get quietPort(): number {
+    return 0;
   }
 
   /** Is there a cache to compare with the kernel's table? */

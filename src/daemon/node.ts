@@ -55,6 +55,8 @@ export class SyncNode extends FlowNode {
   /** Compares the caches with the peer's; undefined where they cannot be. */
   readonly digests: Digests | undefined;
   private readonly commits: RequestSocket;
+  /** Commits flows of which the kernel need not tell us again; see src/sync/commit.ts. */
+  private readonly quietCommits: RequestSocket;
   private readonly watcher: InterfaceWatcher;
   private committing = false;
   private purge: NodeJS.Timeout | undefined;
@@ -91,6 +93,7 @@ export class SyncNode extends FlowNode {
     );
     this.commits = new RequestSocket(this.arena, this.base, "can't create handler to commit");
     this.arena.set(L.CONTROL_PORT_COMMIT, this.commits.port);
+    this.quietCommits = new RequestSocket(this.arena, this.base, "can't create handler to commit");
     this.bypass = sync.disableInternalCache;
     const { arena, base, core } = this;
     const injector = sync.disableExternalCache
@@ -141,6 +144,7 @@ export class SyncNode extends FlowNode {
         sync.mode === 'ALARM'
           ? new Alarm(this.arena, this.shards, sync, performance.now())
           : undefined,
+      injects: injector !== undefined,
       coalesceTime: general.coalesceTime,
       onOverrun: () => this.overrun(),
       onCut: (datagrams) => this.eventsCut(datagrams),
@@ -163,6 +167,7 @@ export class SyncNode extends FlowNode {
     await super.stop();
     this.watcher.close();
     this.commits.close();
+    this.quietCommits.close();
     this.masters?.close();
     this.injector?.close();
     this.links.close();
@@ -201,6 +206,13 @@ export class SyncNode extends FlowNode {
             arena: this.arena,
             shards: this.shards,
             requests: this.commits,
+            quiet: this.hushed
+              ? {
+                  requests: this.quietCommits,
+                  learns: !this.bypass,
+                  catchUp: () => this.plane.catchUp(),
+                }
+              : undefined,
             pause: () => this.pause(),
             onFailure: (step, error, record) => {
               if (logged++ < FAILURES_LOGGED) this.logFailure(step, error, record);
@@ -273,6 +285,10 @@ export class SyncNode extends FlowNode {
         .then(() => this.plane.wake())
         .catch((error: unknown) => this.log.limited('error', 'masters', reasonText(error)));
     }, MASTERS_DELAY);
+  }
+
+  protected override get quietPort(): number {
+    return this.quietCommits.port;
   }
 
   override async resyncWithKernel(): Promise<void> {

@@ -3,7 +3,7 @@
 // that the shards ask (assembly/filter-layout.ts), and the shards stay the judges: the program lets
 // through whatever it does not understand. It sees one netlink message at a time:
 //
-//   not of ctnetlink ─▶ pass           own injection ─▶ drop
+//   not of ctnetlink ─▶ pass           own requests ─▶ drop
 //   protocol in set? ─▶ state in set (never asked of a DESTROY)? ─▶ client, then server listed?
 //
 // A set becomes the sorted list of numbers at which "in" and "out" alternate, and that list a binary
@@ -68,34 +68,33 @@ export interface SocketFilter {
 export interface SocketFilterOptions {
   /** Compiled filter (cache/filter.ts); left out: no flow is dropped by its looks. */
   filter?: Uint8Array | undefined;
-  /** Netlink port of our injection socket, whose events are dropped; 0: none. */
-  injectPort?: number;
+  /** Netlink ports of our own sockets whose events are dropped; 0: none. */
+  ports?: readonly number[];
   /** False leaves the addresses out from the start. */
   addresses?: boolean;
 }
 
 /** The program for the event socket. */
 export function compileSocketFilter(options: SocketFilterOptions): SocketFilter {
-  const { filter, injectPort = 0, addresses = true } = options;
-  if (filter === undefined && injectPort === 0) return { program: new Uint8Array(0), addresses };
-  const program = build(filter, injectPort, addresses);
+  const { filter, addresses = true } = options;
+  const ports = (options.ports ?? []).filter((port) => port !== 0);
+  if (filter === undefined && ports.length === 0) return { program: new Uint8Array(0), addresses };
+  const program = build(filter, ports, addresses);
   if (program !== undefined) return { program, addresses };
-  return { program: build(filter, injectPort, false) ?? new Uint8Array(0), addresses: false };
+  return { program: build(filter, ports, false) ?? new Uint8Array(0), addresses: false };
 }
 
 /** The program's bytes, or undefined when it is too long. */
 function build(
   filter: Uint8Array | undefined,
-  injectPort: number,
+  ports: readonly number[],
   addresses: boolean,
 ): Uint8Array<ArrayBuffer> | undefined {
   const code = new Assembly();
   code.put(LOAD_BYTE, AT_SUBSYSTEM);
   code.jump(JUMP_EQUAL, NFNL_SUBSYS_CTNETLINK, undefined, code.pass);
-  if (injectPort !== 0) {
-    code.put(LOAD_WORD, AT_PORT); // loads are big-endian, the port is in host order
-    code.jump(JUMP_EQUAL, swapped(injectPort), code.drop, undefined);
-  }
+  if (ports.length > 0) code.put(LOAD_WORD, AT_PORT); // loads are big-endian, ports in host order
+  for (const port of ports) code.jump(JUMP_EQUAL, swapped(port), code.drop, undefined);
   if (filter !== undefined) {
     const view = new DataView(filter.buffer, filter.byteOffset, filter.byteLength);
     protocolPart(code, setEdges(filter, F.FILTER_PROTOCOLS));

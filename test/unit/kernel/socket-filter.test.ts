@@ -325,7 +325,7 @@ describe('the filter in the kernel', () => {
   });
 
   it('drops the events of our own injection, of no other port', () => {
-    const { program } = compileSocketFilter({ injectPort: 4711 });
+    const { program } = compileSocketFilter({ ports: [0, 4711, 90] });
     const verdict = (port: number): boolean => run(program, message({ ...plain, port })) !== 0;
     expect(verdict(4711)).toBe(false);
     expect(verdict(0)).toBe(true);
@@ -338,7 +338,7 @@ describe('the filter in the kernel', () => {
       from: 'Kernelspace',
       protocol: { policy: 'Accept', numbers: [] },
     });
-    const { program } = compileSocketFilter({ filter, injectPort: 4711 });
+    const { program } = compileSocketFilter({ filter, ports: [0, 4711, 90] });
     const bytes = message({ ...plain, port: 4711 });
     expect(run(program, bytes)).toBe(0);
     bytes[5] = 2; // NFNL_SUBSYS_CTNETLINK_EXP

@@ -866,7 +866,11 @@ function learnFlow(shard: usize, request: usize, length: u32): bool {
   const record = findRecord(table, key, flow);
   if (record != 0 && load<u8>(record, RECORD_VISIT) == load<u8>(shard, SHARD_VISIT)) {
     if (stateOf(record) == OBJECT_DEAD) return false;
-    if (partsFor(shard, table, record, flow)) packFlow(record, flow, true);
+    if (partsFor(shard, table, record, flow)) {
+      digestOut(table, record);
+      packFlow(record, flow, true);
+      digestIn(table, record);
+    }
     return true;
   }
   changeFlow(shard, table, flow, true, false);

@@ -17,6 +17,7 @@ import {
   OUT_JSON,
   OUT_KTIMESTAMP,
   OUT_SAVE,
+  OUT_WHOLE,
   OUT_XML,
 } from './values.js';
 
@@ -46,7 +47,10 @@ export function formOf(
     return (flow, event, now) =>
       flowJson(flow, { event, portid: event !== undefined, labels, now });
   }
-  if (output & OUT_SAVE) return (flow, event) => flowSave(flow, event ?? saved);
+  if (output & OUT_SAVE) {
+    const whole = output & OUT_WHOLE ? { labels } : undefined;
+    return (flow, event) => flowSave(flow, event ?? saved, whole);
+  }
   const decorate = decorator((output & OUT_COLOR) !== 0, (output & OUT_ALIGN) !== 0);
   const layer3 = (output & OUT_EXTENDED) !== 0;
   const id = (output & OUT_ID) !== 0;

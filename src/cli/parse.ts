@@ -19,6 +19,7 @@ import { findProtocol, P, type Protocol, protocolWords } from './protocols.js';
 import { type Ends, Request } from './request.js';
 import {
   OUT_LABELS,
+  OUT_WHOLE,
   parseEvents,
   parseLeading,
   parseMark,
@@ -287,7 +288,7 @@ const LABELS = bits('label', 'label-add', 'label-del');
 
 function resolveLabels(request: Request, reading: Reading, warn: Warn): void {
   const named = (request.given & LABELS) !== 0;
-  if (!named && !(request.output & OUT_LABELS)) return;
+  if (!named && !(request.output & (OUT_LABELS | OUT_WHOLE))) return;
   const found = readLabelMap(reading.labelMapPath ?? LABEL_MAP);
   if ('map' in found) request.labelMap = found.map;
   else warn(`nfct_labelmap_new: ${found.reason}`);

@@ -41,9 +41,10 @@ export const OUT_KTIMESTAMP = 0x10;
 export const OUT_LABELS = 0x20;
 export const OUT_USERSPACE = 0x40;
 export const OUT_SAVE = 0x80;
-export const OUT_JSON = 0x100; // ours, and the next two
+export const OUT_JSON = 0x100; // ours, and the next three
 export const OUT_COLOR = 0x200;
 export const OUT_ALIGN = 0x400;
+export const OUT_WHOLE = 0x800; // with OUT_SAVE: marks and labels too
 
 export const OUTPUTS: Names = [
   ['xml', OUT_XML],
@@ -57,6 +58,7 @@ export const OUTPUTS: Names = [
   ['json', OUT_JSON],
   ['color', OUT_COLOR],
   ['align', OUT_ALIGN],
+  ['whole', OUT_SAVE | OUT_WHOLE],
 ];
 
 /** What `save` cannot stand with. */

@@ -1,9 +1,12 @@
 // A flow as the arguments of the command that makes it again: `conntrack -o save`, the input of
-// `conntrack -R`. Reads a wide Flow in place, keeps nothing, never blocks. What such a line cannot
-// say (marks, labels, helpers, counters) is left out, as the C command leaves it out.
+// `conntrack -R`. Reads a wide Flow in place, keeps nothing, never blocks. Marks and labels are left
+// out, as the C command leaves them out, unless the whole flow is asked for (`-o whole`); what no line
+// can say (helpers, counters) always is.
 
 import {
   HAS_DCCP_ROLE,
+  HAS_LABELS,
+  HAS_MARK,
   HAS_REPLY,
   HAS_STATE,
   HAS_STATUS,
@@ -14,6 +17,7 @@ import {
   HAS_ZONE_REPLY,
   SAW_SECMARK,
 } from '../../assembly/layout.js';
+import { labelNames } from './flow.js';
 import {
   bitNames,
   type EventKind,
@@ -25,6 +29,7 @@ import {
   IPPROTO_TCP,
   IPPROTO_UDP,
   IPPROTO_UDPLITE,
+  type LabelMap,
   layer4Name,
   STATUS_NAMES,
   stateName,
@@ -39,7 +44,11 @@ const IPS_SRC_NAT_DONE = 0x80;
 const IPS_DST_NAT_DONE = 0x100;
 
 /** The arguments, without a newline. `event` decides the command; a flow of a list is added. */
-export function flowSave(flow: FlowReader, event: EventKind = 'new'): string {
+export function flowSave(
+  flow: FlowReader,
+  event: EventKind = 'new',
+  whole?: { readonly labels: LabelMap | undefined },
+): string {
   const words = [COMMANDS[event]];
   if (flow.has(HAS_TIMEOUT)) words.push(`-t ${flow.timeout}`);
   if (flow.has(HAS_STATUS)) words.push(`-u ${statusText(flow.status)}`);
@@ -48,7 +57,20 @@ export function flowSave(flow: FlowReader, event: EventKind = 'new'): string {
   if (flow.has(HAS_ZONE_ORIG)) words.push(`--orig-zone ${flow.zoneOrig}`);
   if (flow.has(HAS_ZONE_REPLY)) words.push(`--reply-zone ${flow.zoneReply}`);
   words.push(addressText(flow), protocolText(flow));
+  if (whole !== undefined && event !== 'destroy') words.push(...wholeWords(flow, whole.labels));
   return words.join(' ');
+}
+
+/** Mark and labels; a label without a name cannot be told. */
+function wholeWords(flow: FlowReader, map: LabelMap | undefined): string[] {
+  const words: string[] = [];
+  if (flow.has(HAS_MARK) && flow.mark !== 0) words.push(`-m ${flow.mark}`);
+  const names = map !== undefined && flow.has(HAS_LABELS) ? labelNames(flow, map) : [];
+  if (names.length > 0) {
+    const list = names.join(',');
+    words.push(`--label-add ${list.includes(' ') ? `"${list}"` : list}`);
+  }
+  return words;
 }
 
 function statusText(status: number): string {

@@ -304,6 +304,46 @@ describe.skipIf(missing !== undefined)('beside the C command', () => {
   });
 });
 
+describe.skipIf(missing !== undefined)('-o whole', () => {
+  test('every kind of flow comes back with -R: translations, marks, zones, labels', () => {
+    const side = sides[1]!;
+    prepare();
+    const map = join(run.path('files'), 'labels.conf');
+    writeFileSync(map, '5 five\n6 number six\n90 ninety\n');
+    // -I and -A take no --labelmap: the map is where they look, in an /etc that nobody else sees.
+    const script =
+      'mount -t tmpfs none /etc && mkdir /etc/xtables && cp "$0" /etc/xtables/connlabel.conf && ' +
+      'unset NODE_EXTRA_CA_CERTS && exec "$@"';
+    const ours = (words: string[], input = '') =>
+      command(
+        { ...side, program: 'unshare' },
+        ['-m', 'sh', '-c', script, map, OURS, ...words],
+        input,
+      );
+    const made = `
+-I -s 10.0.4.1 -d 10.0.4.2 -p udp --sport 1 --dport 2 -t 9000 -n 192.0.2.1:99 -g 10.0.0.8:53 -m 7
+-I -s fd00::1 -d fd00::2 -p udp --sport 1 --dport 2 -t 9000 -n [fd00::77]:9 -g fd00::8 -w 5
+-I -s 10.0.4.1 -d 10.0.4.2 -p sctp --sport 1 --dport 2 -t 9000 --state CLOSED --orig-vtag 3 --reply-vtag 4 -n 192.0.2.1
+-I -s 10.0.4.1 -d 10.0.4.2 -p udplite --sport 1 --dport 2 -t 9000 -m 4294967295
+-I -s 10.0.4.1 -d 10.0.4.2 -p tcp --sport 1 --dport 2 -t 9000 --state LISTEN --orig-zone 9 -g 10.0.0.8:80
+`;
+    expect(ours(['-R', '-'], made)).toEqual({ status: 0, stdout: '', stderr: '' });
+    const label = (from: string, names: string) =>
+      ours(['-U', '-s', from, '--label-add', names]).status;
+    expect(label('10.0.0.1', 'five,number six')).toBe(0);
+    expect(label('fd00::1', 'ninety')).toBe(0);
+    const list = (output: string) => comparable(ours(['-L', '-o', output])).stdout.trim();
+    const lines = list('extended,labels');
+    expect(lines.split('\n')).toHaveLength(21);
+    const file = ours(['-L', '-o', 'whole']).stdout;
+    expect(file).toContain('--label-add "five,number six"');
+    expect(ours(['-F']).status).toBe(0);
+    expect(ours(['-R', '-'], file)).toEqual({ status: 0, stdout: '', stderr: '' });
+    expect(list('extended,labels')).toBe(lines);
+    rmSync(map);
+  });
+});
+
 describe.skipIf(missing !== undefined)('mended', () => {
   beforeEach(prepare);
 

@@ -114,7 +114,7 @@ function facts(
     internal: moment.internal,
     changes: changesOf(node) - moment.changes,
     peers: replication.peers.all.map((peer) =>
-      peerFacts(peer, moment, now, lags.get(peer), areEqual(node, peer, now)),
+      peerFacts(node, peer, moment, now, lags.get(peer), areEqual(node, peer, now)),
     ),
   };
 }
@@ -127,7 +127,12 @@ function areEqual({ digests }: SyncNode, peer: Peer, now: number): boolean | und
   return verdicts.every((verdict) => verdict === 'equal') ? true : undefined;
 }
 
+function isRepairing({ digests }: SyncNode, now: number): boolean {
+  return [digests?.external(now), digests?.internal(now)].includes('repairing');
+}
+
 function peerFacts(
+  node: SyncNode,
   peer: Peer,
   moment: Moment,
   now: number,
@@ -147,6 +152,7 @@ function peerFacts(
     holdings: peer.holdings,
     externalThen: peer.externalThen,
     equal,
+    repairing: equal === false && isRepairing(node, now),
   };
 }
 

@@ -33,8 +33,13 @@ function peerLines(peer: PeerFacts, node: Readiness): string[] {
     lines.push(`\tour flows: ${ours}${holdings.external} there`);
     lines.push(`\ttheir flows: ${peer.externalThen} here, ${holdings.internal} there`);
   }
-  lines.push(`\tequal: ${peer.equal === undefined ? 'cannot say' : peer.equal ? 'yes' : 'no'}`);
+  lines.push(`\tequal: ${equalText(peer)}`);
   return lines;
+}
+
+function equalText({ equal, repairing }: PeerFacts): string {
+  if (repairing) return 'repairing';
+  return equal === undefined ? 'cannot say' : equal ? 'yes' : 'no';
 }
 
 function readinessFields(found: Readiness): Fields {

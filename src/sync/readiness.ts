@@ -36,6 +36,8 @@ export interface PeerFacts {
   readonly externalThen: number;
   /** Whether digests of both tables agree; undefined: they are not compared. */
   readonly equal: boolean | undefined;
+  /** They are not, and what differs is being said again. */
+  readonly repairing?: boolean;
 }
 
 export interface NodeFacts {

@@ -27,7 +27,7 @@ import { table } from './micro/table.js';
 import { type Options, PARTS, type PartName, parseOptions, USAGE, UsageError } from './options.js';
 import { publish } from './page/publish.js';
 import type { Part, PartContext } from './part.js';
-import { readResults, writeResults } from './results.js';
+import { mergeResults, type Results, readResults, writeResults } from './results.js';
 
 interface Alone {
   run: Part;
@@ -62,6 +62,7 @@ async function main(options: Options): Promise<void> {
     requirePrograms(['ip', 'nft', 'mount', 'chrt', C.path]);
   }
   const old = options.compare === undefined ? undefined : readResults(options.compare);
+  const base = options.merge === undefined ? undefined : readResults(options.merge);
   const machine = describeMachine();
   process.stdout.write(`${machineText(machine)}\n\n`);
   const collector = new Collector();
@@ -84,7 +85,8 @@ async function main(options: Options): Promise<void> {
     .sort((a, b) => PARTS.indexOf(a.part as PartName) - PARTS.indexOf(b.part as PartName));
   process.stdout.write(`${renderTable(figures)}\n`);
   if (old) process.stdout.write(`\nsince ${old.machine.date}\n${compare(old.figures, figures)}\n`);
-  const results = { format: 1, machine, quick, seconds: elapsed(), figures, failures } as const;
+  const measured: Results = { format: 1, machine, quick, seconds: elapsed(), figures, failures };
+  const results = base ? mergeResults(base, measured, parts) : measured;
   if (options.json !== undefined) writeResults(options.json, results);
   if (options.report) publish(results);
 }

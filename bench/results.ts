@@ -14,10 +14,32 @@ export interface Results {
   figures: Figure[];
   /** What could not be measured, and why. */
   failures?: string[];
+  /** Earlier runs that parts were taken from. */
+  merged?: { date: string; parts: string[] }[];
 }
 
 export function writeResults(path: string, results: Results): void {
   writeFileSync(path, `${JSON.stringify(results, undefined, 2)}\n`);
+}
+
+/** A run of some parts on top of an earlier one: each part is whole from one of the two. */
+export function mergeResults(old: Results, now: Results, parts: ReadonlySet<string>): Results {
+  return {
+    ...now,
+    quick: old.quick || now.quick,
+    seconds: old.seconds + now.seconds,
+    figures: [...old.figures.filter(({ part }) => !parts.has(part)), ...now.figures],
+    failures: [
+      ...(old.failures ?? []).filter((line) => !parts.has(line.split(':', 1)[0]!)),
+      ...(now.failures ?? []),
+    ],
+    merged: [...(old.merged ?? []), { date: old.machine.date, parts: partsOf(old, parts) }],
+  };
+}
+
+/** Parts of a run that another does not replace. */
+function partsOf({ figures }: Results, replaced: ReadonlySet<string>): string[] {
+  return [...new Set(figures.map(({ part }) => part))].filter((part) => !replaced.has(part));
 }
 
 /** Reads the file of an earlier run. Throws UsageError when it is something else. */

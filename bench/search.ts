@@ -20,16 +20,21 @@ export interface Found {
   failed: number | undefined;
 }
 
-/** Searches with `probe`, which resolves to whether a rate succeeded. */
+/**
+ * Searches with `probe`, which resolves to whether a rate succeeded, or to undefined when there is no
+ * telling because nothing can make that rate: then the search ends with what it has.
+ */
 export async function searchRate(
   { from, factor, halvings, most }: SearchOptions,
-  probe: (rate: number) => Promise<boolean>,
+  probe: (rate: number) => Promise<boolean | undefined>,
 ): Promise<Found> {
   if (!(factor > 1) || !(from > 0)) throw new Error('rates must rise');
   let best = 0;
   let failed: number | undefined;
   for (let rate = from; ; rate = Math.min(most, rate * factor)) {
-    if (!(await probe(Math.round(rate)))) {
+    const succeeded = await probe(Math.round(rate));
+    if (succeeded === undefined) return { best, failed };
+    if (!succeeded) {
       failed = Math.round(rate);
       break;
     }

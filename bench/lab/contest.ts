@@ -101,9 +101,12 @@ export class Nodes {
     );
   }
 
-  /** Removes flows 0 … count - 1 from the kernel and waits until the backup has forgotten them. */
+  /**
+   * Removes flows 0 … count - 1 from the kernel and waits until the backup has forgotten them. Paced:
+   * an overrun here would cost the half minute until the daemon looks at the kernel's table again.
+   */
   async remove(count: number): Promise<void> {
-    await this.load({ do: 'delete', from: 0, count, rate: 0, burst: 64 });
+    await this.load({ do: 'delete', from: 0, count, rate: REMOVE_RATE, burst: 64 });
     await this.replicated(0);
     await this.atRest();
   }
@@ -162,6 +165,7 @@ export class Nodes {
   }
 }
 
+const REMOVE_RATE = 100_000; // flows/s
 const RUNTIME = 30; // request code of `-s runtime`
 const QUIET = 2_000_000; // ns in 100 ms: both daemons' idle work is far below
 

@@ -13,7 +13,7 @@ import { warmUp } from './events.js';
 
 const MEASURED_WORKERS = [0, 1, 2];
 const PAPER_WORKERS = [1, 2, 4, 8, 16];
-const TURNS = 2;
+const TURNS = 1;
 
 interface Share {
   main: number;
@@ -21,7 +21,7 @@ interface Share {
   rate: number;
 }
 
-const FLAT_OUT = { count: 150_000, rate: 0, burst: 128 };
+const FLAT_OUT = { count: 50_000, rate: 0, burst: 128 };
 const PACED = { count: 60_000, rate: 60_000, burst: 8 };
 
 export const scale: Part = async ({ quick, collector, progress }) => {

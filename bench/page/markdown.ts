@@ -53,7 +53,7 @@ const CHART_OF: Record<string, readonly string[]> = {
 
 /** The page of the report. */
 export function renderPage(results: Results): string {
-  const { figures, machine, quick, seconds, failures = [] } = results;
+  const { figures, machine, quick, seconds, failures = [], merged = [] } = results;
   const drawn = charts(figures);
   const parts = PARTS.filter((part) => figures.some((figure) => figure.part === part));
   return [
@@ -62,13 +62,14 @@ export function renderPage(results: Results): string {
     'Made by `npm run bench -- --report`; do not edit. How the parts measure and what to keep in mind:',
     '[docs/benchmark.md](../../docs/benchmark.md). Raw figures: [results.json](results.json).',
     '',
-    'Ours and the C daemon took turns on the same load in this one run, each with the machine to itself;',
+    'Ours and the C daemon took turns on the same load in one run, each with the machine to itself;',
     'a figure is the median of its repetitions with the smallest and the largest. *Better* is how many',
     'times better ours is: below 1 the rival wins. *Class* is the scheduling class that **both** were put',
     'into: `RR 99` is SCHED_RR with priority 99, which the C daemon takes by itself, `OTHER` is',
     'SCHED_OTHER, where ours stays by itself.',
     '',
     `${machineText(machine)}; the run took ${seconds} s.`,
+    ...merged.map(({ date, parts: older }) => `From a run of ${date}: ${older.join(', ')}.`),
     ...(failures.length > 0
       ? ['', '**Not measured in this run:**', '', ...failures.map((line) => `- ${line}`)]
       : []),

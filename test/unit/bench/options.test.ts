@@ -26,8 +26,12 @@ describe('npm run bench', () => {
   test('--report is of a whole run', () => {
     expect(parseOptions(['--report']).report).toBe(true);
     expect(parseOptions([]).report).toBe(false);
+    expect(parseOptions(['codec', '--report', '--merge', 'a.json'])).toMatchObject({
+      report: true,
+      merge: 'a.json',
+    });
     expect(() => parseOptions(['codec', '--report'])).toThrow(
-      new UsageError('a report needs all parts: name none'),
+      new UsageError('a report needs all parts: name none, or --merge the others'),
     );
   });
 

@@ -44,6 +44,11 @@ describe('the search for a rate', () => {
     expect((await search(0)).best).toBe(0);
   });
 
+  test('ends with what it has when a rate cannot be made', async () => {
+    const found = await searchRate(OPTIONS, async (rate) => (rate > 3000 ? undefined : true));
+    expect(found).toEqual({ best: 2000, failed: undefined });
+  });
+
   test('refuses rates that do not rise', async () => {
     await expect(search(1, { ...OPTIONS, factor: 1 })).rejects.toThrow('rates must rise');
   });

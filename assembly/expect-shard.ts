@@ -409,6 +409,35 @@ function putCreation(
   return second > 0 ? <u32>(first + second) : <u32>first;
 }
 
+/**
+ * Direct injection: writes the requests that carry out the EXP message at `message`. A DEL is one,
+ * numbered `sequence`. NEW and UPD are a delete, since an expectation cannot be changed, a create,
+ * and the update that sets its time: `sequence`, + 1, + 2. Returns the bytes, 0 when the message is
+ * malformed (its shard counts it). `expect`: a scratch Expectation.
+ */
+export function injectExpectRequests(
+  message: usize, expect: usize, out: usize, room: u32, sequence: u32,
+): u32 {
+  if (decodeSyncExpect(message, <u32>bswap<u16>(load<u16>(message, 2)), expect) != 0) return 0;
+  let used = encodeExpectRequest(expect, out, room, REQUEST_DELETE, sequence, 0);
+  if (used <= 0) return 0;
+  if ((<i32>load<u8>(message) & 0xf) != MSG_EXP_DEL) {
+    const create = encodeExpectRequest(
+      expect, out + <usize>used, room - used, REQUEST_CREATE, sequence + 1, NLM_F_CREATE_EXCL,
+    );
+    if (create <= 0) return 0;
+    used += create;
+    if (load<u32>(expect, EXPECT_PRESENT) & EXPECT_HAS_TIMEOUT) {
+      const update = encodeExpectRequest(
+        expect, out + <usize>used, room - used, REQUEST_UPDATE, sequence + 2, 0,
+      );
+      if (update > 0) used += update;
+    }
+  }
+  askForAnswer(out, out + <usize>used);
+  return <u32>used;
+}
+
 /** A delete request for each listed entry of a kernel dump, as deleteRequests() does for flows. */
 export function deleteExpectRequests(
   entries: usize, count: u32, expect: usize, out: usize, room: u32, sequence: u32,

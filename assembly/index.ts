@@ -57,6 +57,7 @@ export { shardExpire, shardRefresh } from './alarm';
 // expectations
 export {
   deleteExpectRequests,
+  injectExpectRequests,
   routeExpects,
   shardExpectCommit,
   shardExpectCommitAgain,

@@ -15,6 +15,11 @@ const PACKAGE: Record<string, string> = {
   conntrackd: 'conntrackd',
   ping: 'iputils-ping',
   mount: 'mount',
+  vsftpd: 'vsftpd',
+  lftp: 'lftp',
+  sipp: 'sip-tester',
+  'in.tftpd': 'tftpd-hpa',
+  tftp: 'tftp-hpa',
 };
 
 const SEARCH = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];

@@ -41,6 +41,11 @@ const PROGRAMS = {
   conntrackd: 'conntrackd',
   ping: 'iputils-ping',
   sysctl: 'procps',
+  vsftpd: 'vsftpd',
+  lftp: 'lftp',
+  sipp: 'sip-tester',
+  'in.tftpd': 'tftpd-hpa',
+  tftp: 'tftp-hpa',
 };
 
 const purpose = process.argv[2] ?? 'build';
@@ -132,8 +137,9 @@ function installPrograms() {
   process.env.DEBIAN_FRONTEND = 'noninteractive';
   run('apt-get', ['update', '-qq']);
   run('apt-get', ['install', '-y', '-qq', ...packages]);
-  // The package starts a daemon of its own on some systems; the lab runs its own.
-  spawnSync('systemctl', ['disable', '--now', 'conntrackd'], { stdio: 'ignore' });
+  // Some packages start daemons of their own on some systems; the lab runs its own.
+  const services = ['conntrackd', 'vsftpd', 'tftpd-hpa'].filter((name) => packages.includes(name));
+  spawnSync('systemctl', ['disable', '--now', ...services], { stdio: 'ignore' });
 }
 
 checkMachine();

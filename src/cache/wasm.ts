@@ -143,6 +143,13 @@ export interface Core {
     room: number,
     sequence: number,
   ): number;
+  injectExpectRequests(
+    message: number,
+    expect: number,
+    out: number,
+    room: number,
+    sequence: number,
+  ): number;
   shardExpectEvents(shard: number, list: number, count: number): void;
   shardExpectDump(
     shard: number,

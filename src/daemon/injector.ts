@@ -16,6 +16,10 @@ import type { Log } from './log.js';
 /** Failures told with their flow, a second; the rest is counted. */
 const FAILURES_LOGGED = 10;
 
+/** Requests of one expectation: delete, create, time. Only the second one's failure matters. */
+const EXPECT_REQUESTS = 3;
+const CREATION = 1;
+
 export interface InjectorParts {
   arena: Arena;
   base: number;
@@ -47,6 +51,25 @@ export class Injector {
   /** Carries out the `count` messages listed at `list`. */
   inject(list: number, count: number): void {
     this.injection.inject(list, count);
+  }
+
+  /**
+   * Carries out the messages of expectations listed at `list`. They are few: a send each. The flows
+   * of the same datagrams went before, so a master is there. What fails stays in the external cache,
+   * and `-c expect` tries once more.
+   */
+  injectExpectations(list: number, count: number): void {
+    const { arena, core, log } = this.parts;
+    const { buffer, size } = arena.requests;
+    for (let i = 0; i < count; i++) {
+      const message = arena.get(list + i * 4);
+      const first = this.requests.takeSequence(EXPECT_REQUESTS);
+      const bytes = core.injectExpectRequests(message, arena.scratch, buffer, size, first);
+      if (bytes === 0) continue; // its shard counts it
+      const errno = this.requests.send(buffer, bytes, first, EXPECT_REQUESTS).get(CREATION);
+      if (errno === undefined) continue;
+      log.limited('warning', 'expect', `could not add new expectation: ${errorText(errno)}`);
+    }
   }
 
   counters(): InjectCounters {

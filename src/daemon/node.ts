@@ -115,7 +115,10 @@ export class SyncNode extends FlowNode {
       addressOf: (place) => this.peerAddress(place),
       onAbandon: ({ address }) =>
         log.warning(`${address} acknowledges nothing: others do not wait for it any more`),
-      ...(injector && { inject: (list, count) => injector.inject(list, count) }),
+      ...(injector && {
+        inject: (list, count) => injector.inject(list, count),
+        injectExpectations: (list, count) => injector.injectExpectations(list, count),
+      }),
     });
     this.expectations =
       sync.expectationSync === false ? undefined : new Expectations(this.tableParts());

@@ -89,6 +89,8 @@ export interface ReplicationOptions {
   onPeerStart: () => void;
   /** Carries out the flow messages listed, before their slots are used again. Left out: cached. */
   inject?: ((list: number, count: number) => void) | undefined;
+  /** The same for messages of expectations, which are cached besides. */
+  injectExpectations?: ((list: number, count: number) => void) | undefined;
   /** Who this node is to others of ours; left out: made up. */
   identity?: Identity;
   /** The program's version, for the peers. */
@@ -270,6 +272,7 @@ export class Replication {
     arena.set(arena.receiver + L.RECEIVER_EXPECT_COUNT, 0);
     if (count === 0 || arena.limits.expectations === undefined) return;
     const list = arena.get(arena.receiver + L.RECEIVER_EXPECTS);
+    this.options.injectExpectations?.(list, count);
     if (shards.immediate) {
       shards.post(0, VERB.expectMessages, list, count);
       return;

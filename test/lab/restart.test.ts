@@ -66,6 +66,28 @@ describePairings((programs) => {
     });
   });
 
+  const orders = [
+    ['the active one first', true],
+    ['the backup first', false],
+  ] as const;
+  test.each(orders)('both are killed and start again, %s', async (_, activeFirst) => {
+    await withPair(programs, async (pair) => {
+      const { topology, active, backup } = pair;
+      await startServer(topology);
+      await startClient(topology, plan);
+      await waitReplicated(active, backup, flows);
+      await Promise.all([active.kill(), backup.kill()]);
+      await startClient(topology, plan);
+      for (const daemon of activeFirst ? [active, backup] : [backup, active]) {
+        if (daemon.program === C) daemon.removeLock();
+        await daemon.start();
+      }
+      await Promise.all([active.greeted(), backup.greeted()]);
+      await backup.client('-n');
+      await expectEqualAfterCommit(pair, 2 * flows);
+    });
+  });
+
   test('the backup stops in order and starts again: nothing is left behind', async () => {
     await withPair(programs, async ({ topology, active, backup }) => {
       await startServer(topology);

@@ -61,6 +61,7 @@ export class SyncNode extends FlowNode {
   private committing = false;
   private purge: NodeJS.Timeout | undefined;
   private lastBadPayload = 0n;
+  private lastStrangers = 0n;
   private lastUnsaid = 0n;
   private readonly watchdog: NodeJS.Timeout;
 
@@ -412,6 +413,16 @@ export class SyncNode extends FlowNode {
         `${bad - this.lastBadPayload} malformed sync messages ignored (see -s network)`,
       );
       this.lastBadPayload = bad;
+    }
+    const strangers = arena.counter(arena.receiver + L.RECEIVER_STRANGERS);
+    if (strangers > this.lastStrangers) {
+      this.log.limited(
+        'warning',
+        'strangers',
+        `${strangers - this.lastStrangers} datagrams of further senders in the group ignored: ` +
+          `${L.PEERS_MAX} are known already`,
+      );
+      this.lastStrangers = strangers;
     }
     const unsaid = arena.sumShards(L.SHARD_BYPASS_DROPPED);
     if (unsaid > this.lastUnsaid) {

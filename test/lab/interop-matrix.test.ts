@@ -179,7 +179,7 @@ async function waitEqual(pair: Pair, row: Row): Promise<void> {
     {
       for: 'both kernels to hold the same flows',
       every: 700,
-      timeout: 6_000,
+      timeout: 15_000,
       explain: () => [last, active.log(20), backup.log(20)].join('\n'),
     },
   );

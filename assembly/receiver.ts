@@ -1,7 +1,8 @@
 // Receiving datagrams, on main: where each message begins, whether its number is the expected one,
 // and what it asks for. Attributes are not looked at: flow messages go on as a list of addresses.
-// In a multicast group each sender has numbers of its own. What main must do (send an ACK, forget the resend queue, …) leaves as a list of actions, in the
-// order in which the messages asked. docs/wire-protocol.md, "Receiving".
+// In a multicast group each sender has numbers of its own. What main must do (send an ACK, forget the
+// resend queue, …) leaves as a list of actions, in the order in which the messages asked.
+// docs/wire-protocol.md, "Receiving".
 
 import {
   FLAG_HELLO,

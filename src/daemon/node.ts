@@ -60,9 +60,8 @@ export class SyncNode extends FlowNode {
   private readonly watcher: InterfaceWatcher;
   private committing = false;
   private purge: NodeJS.Timeout | undefined;
-  private lastBadPayload = 0n;
-  private lastStrangers = 0n;
-  private lastUnsaid = 0n;
+  /** Counters of refusals as they were last reported, by topic. */
+  private readonly reported = new Map<string, bigint>();
   private readonly watchdog: NodeJS.Timeout;
 
   /**
@@ -404,36 +403,30 @@ export class SyncNode extends FlowNode {
   private reportRefusals(): void {
     this.reportFull();
     const { arena } = this;
-    const bad =
-      arena.counter(arena.receiver + L.RECEIVER_MALFORMED) + arena.sumShards(L.SHARD_BAD_PAYLOAD);
-    if (bad > this.lastBadPayload) {
-      this.log.limited(
-        'warning',
-        'malformed',
-        `${bad - this.lastBadPayload} malformed sync messages ignored (see -s network)`,
-      );
-      this.lastBadPayload = bad;
-    }
-    const strangers = arena.counter(arena.receiver + L.RECEIVER_STRANGERS);
-    if (strangers > this.lastStrangers) {
-      this.log.limited(
-        'warning',
-        'strangers',
-        `${strangers - this.lastStrangers} datagrams of further senders in the group ignored: ` +
-          `${L.PEERS_MAX} are known already`,
-      );
-      this.lastStrangers = strangers;
-    }
-    const unsaid = arena.sumShards(L.SHARD_BYPASS_DROPPED);
-    if (unsaid > this.lastUnsaid) {
-      this.log.limited(
-        'warning',
-        'unsaid',
-        `${unsaid - this.lastUnsaid} changes of flows found no room to wait in and were not sent ` +
-          '(see -s queue)',
-      );
-      this.lastUnsaid = unsaid;
-    }
+    const { receiver } = arena;
+    this.reportMore(
+      'malformed',
+      arena.counter(receiver + L.RECEIVER_MALFORMED) + arena.sumShards(L.SHARD_BAD_PAYLOAD),
+      'malformed sync messages ignored (see -s network)',
+    );
+    this.reportMore(
+      'strangers',
+      arena.counter(receiver + L.RECEIVER_STRANGERS),
+      `datagrams of further senders in the group ignored: ${L.PEERS_MAX} are known already`,
+    );
+    this.reportMore(
+      'unsaid',
+      arena.sumShards(L.SHARD_BYPASS_DROPPED),
+      'changes of flows found no room to wait in and were not sent (see -s queue)',
+    );
+  }
+
+  /** By how much a counter of refusals has grown since it was last reported, if it has. */
+  private reportMore(topic: string, count: bigint, what: string): void {
+    const before = this.reported.get(topic) ?? 0n;
+    if (count <= before) return;
+    this.log.limited('warning', topic, `${count - before} ${what}`);
+    this.reported.set(topic, count);
   }
 
   private openLinks(links: readonly LinkOnDevice[]): DedicatedLinks {

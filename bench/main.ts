@@ -2,6 +2,7 @@
 //
 //   codec, table            the module beside plain JavaScript, anywhere
 //   active … scale          whole daemons in network namespaces, ours beside the C daemon
+//   cli                     the conntrack command beside Debian's
 //   --report                bench/report/ and the README's numbers, from the figures of this run
 //
 // Ours and the rival take turns on the same load, each with the machine to itself; a figure is the
@@ -12,6 +13,7 @@ import { C } from '../lab/daemon.js';
 import { requirePrograms, requireRoot } from '../lab/require.js';
 import { Collector, compare, renderTable } from './figures.js';
 import { burst } from './lab/burst.js';
+import { cli } from './lab/command.js';
 import { commit } from './lab/commit.js';
 import { events } from './lab/events.js';
 import { injection } from './lab/injection.js';
@@ -41,6 +43,7 @@ const BEFORE: readonly Alone[] = [
   { run: injection, part: 'commit' },
   { run: limit, part: 'limit' },
   { run: scale, part: 'scale' },
+  { run: cli, part: 'cli' },
 ];
 /** Last: the kernel needs a while to forget millions of flows. */
 const AFTER: readonly Alone[] = [{ run: memory, part: 'memory' }];

@@ -13,6 +13,7 @@ export const PARTS = [
   'latency',
   'limit',
   'scale',
+  'cli',
 ] as const;
 /** Left out of a quick run unless they are named. */
 const SLOW: readonly string[] = ['burst', 'limit', 'scale'];

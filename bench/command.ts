@@ -1,0 +1,44 @@
+// Runs commands to their end in a namespace of the lab and tells how long each took: a process of its own
+// there, so that no figure holds the time of ip-netns(8).
+//
+// Commands are JSON lines and answered by JSON lines. Everything blocks.
+
+import { spawnSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+
+export interface TimedCommand {
+  program: string;
+  args: string[];
+  /** File for standard output. */
+  output: string;
+}
+
+export interface TimedOutcome {
+  status: number | null;
+  /** From before the process was made until it had ended. */
+  ms: number;
+  stderr: string;
+}
+
+function time({ program, args, output }: TimedCommand): TimedOutcome {
+  const file = openSync(output, 'w');
+  try {
+    const start = performance.now();
+    const { status, stderr, error } = spawnSync(program, args, { stdio: ['ignore', file, 'pipe'] });
+    const ms = performance.now() - start;
+    if (error) throw error;
+    return { status, ms, stderr: String(stderr) };
+  } finally {
+    closeSync(file);
+  }
+}
+
+process.stdout.write('{"ready":true}\n');
+for await (const line of createInterface({ input: process.stdin })) {
+  try {
+    process.stdout.write(`${JSON.stringify(time(JSON.parse(line) as TimedCommand))}\n`);
+  } catch (error) {
+    process.stdout.write(`${JSON.stringify({ error: String(error) })}\n`);
+  }
+}

@@ -7,9 +7,9 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as L from '../../assembly/layout.js';
+import { waitingMessages } from '../sync/pace.js';
 import type { Peer } from '../sync/peers.js';
 import { judge, type NodeFacts, type PeerFacts, type Readiness } from '../sync/readiness.js';
-import { waitingMessages } from '../sync/replication.js';
 import { askPart } from '../sync/tail.js';
 import type { SyncNode } from './node.js';
 

@@ -15,7 +15,7 @@ import type {
   RuntimeCounters,
   TableCounters,
 } from '../report/statistics.js';
-import { waitingMessages } from '../sync/replication.js';
+import { waitingMessages } from '../sync/pace.js';
 import type { FlowNode } from './flows.js';
 import type { SyncNode } from './node.js';
 

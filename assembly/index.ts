@@ -33,7 +33,6 @@ export {
   shardBulk,
   shardCommit,
   shardCommitAgain,
-  shardLearn,
   shardDump,
   shardDumpBegin,
   shardDumpEnd,

@@ -356,12 +356,10 @@ export const SHARD_EXTENDED = 0x400; // every peer takes attributes that no C da
 export const SHARD_REPORT = 0x10; // flows that end are reported (Stats)
 
 export const REPORT_SLOTS = 8192; // a power of two; two turns' worth of events
-// Passes of a commit: flows that the kernel makes exactly as asked, those that it translates or gives
-// a helper, and those with a master, when their masters exist.
-export const COMMIT_PLAIN = 0;
-export const COMMIT_SPECIAL = 1;
-export const COMMIT_RELATED = 2;
-
+// shardDump: who hears of what is new or changed. Own flows are all but copies of a peer's.
+export const TELL_NOBODY = 0;
+export const TELL_ALL = 1;
+export const TELL_OWN = 2;
 export const PURGE_UNREPORTED = 2; // shardDumpEnd: what the filter now refuses has not ended
 
 // Snapshot: a Flow with what only its cache knows, for dumps and logs.

@@ -30,9 +30,6 @@ import { isCopy, takeOverCopy } from './inject';
 import { reportFlow, reportRecord, reportRoom } from './report';
 import {
   BAD_ROOM,
-  COMMIT_PLAIN,
-  COMMIT_RELATED,
-  COMMIT_SPECIAL,
   CONTROL_FILTER,
   CONTROL_NOW,
   CONTROL_PORT_COMMIT,
@@ -51,11 +48,6 @@ import {
   FLOW_ID,
   HAS_ID,
   HAS_MASTER,
-  HAS_NAT_DPORT,
-  HAS_NAT_DST,
-  HAS_NAT_SPORT,
-  HAS_NAT_SRC,
-  HAS_REPLY,
   HAS_ORIG,
   HAS_TIMEOUT,
   KNOWN_PORTS,
@@ -133,6 +125,7 @@ import {
   TABLE_CREATED,
   TABLE_DEAD,
   TABLE_DESTROYED,
+  TABLE_EXTERNAL,
   TABLE_INTERNAL,
   TABLE_KIND,
   TABLE_NO_MEMORY,
@@ -141,6 +134,8 @@ import {
   TABLE_UPDATED,
   TABLE_USED,
   TUPLE_KNOWN,
+  TELL_NOBODY,
+  TELL_OWN,
 } from './layout';
 import { dropParts, keyOfTuple, packFlow, reserveParts, unpackFlow, zoneOfFlow } from './record';
 import { decodeSync, encodeSync, SYNC_EXTENDED, SYNC_OMIT_TIMEOUT, SYNC_WSCALE } from './sync';
@@ -152,7 +147,6 @@ const CT_DELETE: u32 = 0x0102;
 const NLM_F_ACK: u16 = 0x4;
 const NLM_F_CREATE_EXCL: u32 = 0x600;
 const REQUEST_ROOM: u32 = 1024; // more than any request takes
-const SPECIAL: u32 = HAS_REPLY | HAS_NAT_SRC | HAS_NAT_DST | HAS_NAT_SPORT | HAS_NAT_DPORT;
 const UNKNOWN_TIMEOUT: u32 = 60; // s, for a flow whose timeout is not known or has passed
 
 // @ts-ignore: decorator
@@ -395,11 +389,11 @@ export function shardDumpBegin(shard: usize): void {
  * Merges `count` entries of a kernel dump. An entry may be older than an event already applied: the
  * generation tells (then only missing attributes are taken), and a dead record with the same kernel
  * id stays dead. A living record with another kernel id is another flow: the newer of both stays.
- * With `replicate`, what is new or changed is queued for the peers. An entry that the filter refuses
+ * `tell` (TELL_*) says whether the peers hear of what is new or changed. An entry that the filter refuses
  * is as if the kernel did not list it: a purge takes it out of the cache. A copy of a peer's flow
  * (SHARD_INJECT) is left out. With SHARD_BYPASS what is listed goes out as NEW.
  */
-export function shardDump(shard: usize, list: usize, count: u32, replicate: u32): void {
+export function shardDump(shard: usize, list: usize, count: u32, tell: u32): void {
   const flow = shard + SHARD_FLOW;
   const table = tableOf(shard, TABLE_INTERNAL);
   const key = shard + SHARD_SCRATCH;
@@ -417,11 +411,12 @@ export function shardDump(shard: usize, list: usize, count: u32, replicate: u32)
     keyOfTuple(flow + FLOW_ORIG, zoneOfFlow(flow), key);
     const copy = (options & SHARD_INJECT) != 0 && isCopy(shard, key, flow);
     if (options & SHARD_BYPASS) {
-      if (replicate && !copy) sayAtOnce(shard, flow, OBJECT_NEW);
+      if (tell != TELL_NOBODY && !copy) sayAtOnce(shard, flow, OBJECT_NEW);
       continue;
     }
     let record = findRecord(table, key, flow);
     let changed = true;
+    let found = true;
     if (copy) {
       // The peer's. A record of it may be from before it said so; it is not gone either.
       if (record != 0) store<u8>(record, visit, RECORD_VISIT);
@@ -438,6 +433,7 @@ export function shardDump(shard: usize, list: usize, count: u32, replicate: u32)
       if (!replaceFlow(shard, table, record, flow)) continue;
     } else {
       if (!partsFor(shard, table, record, flow)) continue;
+      found = false;
       changed = mergeDumped(table, record, flow, load<u8>(record, RECORD_VISIT) == visit);
       if (changed) {
         setState(record, OBJECT_ALIVE);
@@ -445,8 +441,16 @@ export function shardDump(shard: usize, list: usize, count: u32, replicate: u32)
       }
     }
     store<u8>(record, visit, RECORD_VISIT);
-    if (replicate && changed) enqueue(shard, record);
+    if (!changed || tell == TELL_NOBODY) continue;
+    if (tell == TELL_OWN && found && isPeers(shard, key, flow)) continue;
+    enqueue(shard, record);
   }
+}
+
+/** Has a peer told us of the flow at `flow`, and not of its end? */
+function isPeers(shard: usize, key: usize, flow: usize): bool {
+  const record = findRecord(tableOf(shard, TABLE_EXTERNAL), key, flow);
+  return record != 0 && stateOf(record) != OBJECT_DEAD;
 }
 
 function sameIncarnation(record: usize, flow: usize): bool {
@@ -723,7 +727,8 @@ export function shardMessages(shard: usize, list: usize, count: u32, wireOptions
 
 /**
  * Writes create requests for the external cache, `most` at a time, from `cursor` on (0 =
- * the beginning), of the flows of one pass (COMMIT_*). The n-th request has nlmsg_seq `sequence` + n, the last one asks for an
+ * the beginning). Pass 0 takes the flows without a master, pass 1 those with one, so that
+ * masters exist first. The n-th request has nlmsg_seq `sequence` + n, the last one asks for an
  * acknowledgement; its record's address goes to handles[n]. Returns the number of requests;
  * SHARD_CURSOR is the next cursor, 0 when the table is through; SHARD_WRITTEN the bytes written.
  */
@@ -747,7 +752,7 @@ export function shardCommit(
   let used: u32 = 0;
   let last: usize = 0;
   while (record < end && count < most && used + REQUEST_ROOM <= room) {
-    if (stateOf(record) != OBJECT_FREE && commitPass(record) == pass) {
+    if (stateOf(record) != OBJECT_FREE && <u32>isRelated(record) == pass) {
       const flow = shard + SHARD_FLOW;
       unpackFlow(record, flow);
       setCommitTimeout(record, flow, fixedTimeout);
@@ -814,67 +819,11 @@ function requestOptions(shard: usize): u32 {
   return load<u32>(shard, SHARD_OPTIONS) & SHARD_WINDOW_TRACKING ? OPTION_WINDOW_TRACKING : 0;
 }
 
-/**
- * The pass of a record. Related is only a flow with a master whose ports are known; plain is one
- * without side attributes and translation: its request says all that the kernel's event would.
- */
-function commitPass(record: usize): u32 {
-  const present = load<u32>(record, RECORD_PRESENT);
+/** Has it a master whose ports are known? Only such a flow waits for the second pass. */
+function isRelated(record: usize): bool {
+  if (!(load<u32>(record, RECORD_PRESENT) & HAS_MASTER)) return false;
   const extra = <usize>load<u32>(record, RECORD_EXTRA);
-  if (extra == 0) return present & SPECIAL ? COMMIT_SPECIAL : COMMIT_PLAIN;
-  if (!(present & HAS_MASTER)) return COMMIT_SPECIAL;
-  const known = <u32>load<u8>(extra, EXTRA_MASTER + TUPLE_KNOWN) & KNOWN_PORTS;
-  return known != 0 ? COMMIT_RELATED : COMMIT_SPECIAL;
-}
-
-/**
- * What a commit of plain flows has put into the kernel, into the internal cache, as the kernel's NEW
- * events would: nobody is told. The requests lie in `written` bytes at `requests`; the n-th is left
- * out when handles[n] is 0, as the kernel refused it. All events that the kernel had queued by the
- * time of the send were applied before.
- *
- * An event on the same tuple since the commit began (SHARD_DUMPING, RECORD_VISIT) is from the flow
- * before or from this one already. If it left a living flow, that is what there is now, and only
- * attributes that it lacks are taken. If the last word was the end of a flow, nobody here knows which:
- * the record's address goes to the front of `handles`, to be committed once more, this time with the
- * kernel's own events. Returns how many those are.
- */
-export function shardLearn(shard: usize, requests: usize, written: u32, handles: usize): u32 {
-  const end = requests + <usize>written;
-  let doubtful: usize = 0;
-  let request = requests;
-  for (let i: usize = 0; request < end; i++) {
-    const length = load<u32>(request);
-    const committed = load<u32>(handles + (i << 2));
-    if (committed != 0 && !learnFlow(shard, request, length)) {
-      store<u32>(handles + (doubtful++ << 2), committed);
-    }
-    request += (<usize>length + 3) & ~3;
-  }
-  return <u32>doubtful;
-}
-
-/** False when the internal cache cannot tell whether the flow still is. */
-function learnFlow(shard: usize, request: usize, length: u32): bool {
-  const flow = shard + SHARD_FLOW;
-  const table = tableOf(shard, TABLE_INTERNAL);
-  if (decodeFlow(request, length, flow) != 0) return false;
-  const filter = <usize>load<u32>(CONTROL_FILTER);
-  if (filter != 0 && !filterPasses(filter, flow, 0)) return true;
-  const key = shard + SHARD_SCRATCH;
-  keyOfTuple(flow + FLOW_ORIG, zoneOfFlow(flow), key);
-  const record = findRecord(table, key, flow);
-  if (record != 0 && load<u8>(record, RECORD_VISIT) == load<u8>(shard, SHARD_VISIT)) {
-    if (stateOf(record) == OBJECT_DEAD) return false;
-    if (partsFor(shard, table, record, flow)) {
-      digestOut(table, record);
-      packFlow(record, flow, true);
-      digestIn(table, record);
-    }
-    return true;
-  }
-  changeFlow(shard, table, flow, true, false);
-  return true;
+  return extra != 0 && (<u32>load<u8>(extra, EXTRA_MASTER + TUPLE_KNOWN) & KNOWN_PORTS) != 0;
 }
 
 /** What is left of the flow's timeout, or `fixed` seconds when CommitTimeout says so. */

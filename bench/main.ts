@@ -48,13 +48,13 @@ const BEFORE: readonly Alone[] = [
 /** Last: the kernel needs a while to forget millions of flows. */
 const AFTER: readonly Alone[] = [{ run: memory, part: 'memory' }];
 
-/** Trials on a common pair of nodes, in this order: the last two leave flows behind. */
+/** Trials on a common pair of nodes, in this order: commit leaves them in no state to go on. */
 const TRIALS: readonly { experiment: Experiment; parts: readonly PartName[] }[] = [
   { experiment: events, parts: ['active', 'backup'] },
   { experiment: latency, parts: ['latency'] },
   { experiment: burst, parts: ['burst'] },
-  { experiment: commit, parts: ['commit'] },
   { experiment: traffic, parts: ['active', 'backup'] },
+  { experiment: commit, parts: ['commit'] },
 ];
 
 async function main(options: Options): Promise<void> {

@@ -64,8 +64,6 @@ const commitAgain: Verb = (core, context, words, a) =>
     words[a + 4]!,
     words[a + 5]!,
   );
-const learn: Verb = (core, context, words, a) =>
-  core.shardLearn(context, words[a]!, words[a + 1]!, words[a + 2]!);
 const refresh: Verb = (core, context, words, a) =>
   core.shardRefresh(context, words[a]!, words[a + 1]!);
 const expire: Verb = (core, context, words, a) =>
@@ -159,7 +157,6 @@ export const VERBS = [
   sayAgain,
   doubt,
   removeDoubted,
-  learn,
 ] as const;
 
 export const VERB = {
@@ -191,6 +188,5 @@ export const VERB = {
   sayAgain: 25,
   doubt: 26,
   removeDoubted: 27,
-  learn: 28,
 } as const;
 export type VERB = (typeof VERB)[keyof typeof VERB];

@@ -97,7 +97,7 @@ export interface Core {
   senderForget(sender: number): void;
   shardEvents(shard: number, list: number, count: number): void;
   shardDumpBegin(shard: number): void;
-  shardDump(shard: number, list: number, count: number, replicate: number): void;
+  shardDump(shard: number, list: number, count: number, tell: number): void;
   shardDumpEnd(shard: number, purge: number, replicate: number, slice: number): number;
   shardPump(shard: number, slots: number): number;
   shardQueued(shard: number): number;
@@ -125,7 +125,6 @@ export interface Core {
     sequence: number,
     fixedTimeout: number,
   ): number;
-  shardLearn(shard: number, requests: number, written: number, handles: number): number;
   routeExpects(
     entries: number,
     count: number,

@@ -30,8 +30,6 @@ const LINK_VECTORS = 4;
 /** ms after which a turn reads no further vector of the links. */
 const LINK_TIME = 10;
 const LONGEST_SLEEP = 1000; // ms
-/** Bytes of receive buffer that a queued event takes at least. */
-const SMALLEST_EVENT = 512;
 /** Drains that may find nothing before the sleep in poll, which costs three times as much. */
 const PATIENCE = 2;
 /** Turns without a kernel event after which a node only receives. */
@@ -156,14 +154,6 @@ export class DataPlane {
       this.parts.onCut(cut);
     }
     return { busy, more };
-  }
-
-  /** Takes all events that the kernel has queued up to now. Bounded by what its buffer can hold. */
-  catchUp(): void {
-    const most = this.parts.arena.batches[0]!.count;
-    for (let left = this.parts.events.bufferSize / SMALLEST_EVENT; left > 0; left -= most) {
-      if (this.takeEvents(most) < most) return;
-    }
   }
 
   /** What the peers sent, the once-a-second duties, and out with what waits. */

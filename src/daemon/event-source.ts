@@ -45,11 +45,9 @@ export function openEvents(
 }
 
 /**
- * Gives the kernel the filter of the configuration (From Kernelspace only) and the ports of our
- * sockets whose doings we know without its events. What the rules and the injection's port drop, the
- * shards would drop; the port of `quiet` is dropped nowhere else. Returns whether a program is in
- * force: false after a refusal, or when there are no events. To be called again when the filter or a
- * port has changed.
+ * Gives the kernel the filter of the configuration (From Kernelspace only) and the port of the
+ * injection, whose doings we know without its events. The shards drop the same, so a refusal costs
+ * nothing but speed. To be called again when the filter has changed.
  */
 export function filterEvents(
   events: EventSource,
@@ -57,11 +55,10 @@ export function filterEvents(
   general: General,
   filter: Uint8Array | undefined,
   log: Log,
-  quiet = 0,
-): boolean {
-  if (events === NO_EVENTS) return false;
+): void {
+  if (events === NO_EVENTS) return;
   const inKernel = general.filter?.from === 'Kernelspace';
-  const ports = [arena.get(L.CONTROL_PORT_INJECT), quiet];
+  const ports = [arena.get(L.CONTROL_PORT_INJECT)];
   const options = { filter: inKernel ? filter : undefined, ports };
   let { program, addresses } = compileSocketFilter(options);
   let reason = events.filterInKernel(program);
@@ -74,14 +71,13 @@ export function filterEvents(
     log.error(
       `cannot set event filtering: ${errorText(reason)}: events are filtered in user space`,
     );
-    return false;
+    return;
   }
-  if (general.filter === undefined) return true;
+  if (general.filter === undefined) return;
   log.notice(`using ${inKernel ? 'kernel' : 'user'}-space event filtering`);
   if (inKernel && !addresses) {
     log.notice('too many addresses for the kernel: they are filtered in user space');
   }
-  return true;
 }
 
 /** EventIterationLimit, if the file has it: events per turn. Otherwise a turn serves what it can. */

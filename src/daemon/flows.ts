@@ -16,7 +16,12 @@ import type { Config } from '../config/index.js';
 import type { EventSource } from '../kernel/events.js';
 import { RequestSocket } from '../kernel/requests.js';
 import { addressOf, close, eventfd } from '../kernel/syscalls.js';
-import { flushKernelTable, readKernelTable, type TableParts } from '../kernel/table.js';
+import {
+  flushKernelTable,
+  readKernelTable,
+  type TableParts,
+  type TableReading,
+} from '../kernel/table.js';
 import { FlowReader } from '../report/flow.js';
 import { type DataPlane, monotonicSeconds } from './dataplane.js';
 import { eventLimit, filterEvents, openEvents } from './event-source.js';
@@ -60,7 +65,7 @@ export abstract class FlowNode {
   protected readonly kernelTurns = new Turns();
   /** Users of the snapshot buffer: one at a time. */
   private readonly snapshotTurns = new Turns();
-  private readonly resync = new Resync({
+  protected readonly resync = new Resync({
     delay: () => (this.comparable ? this.config.general.netlinkOverrunResync : undefined),
     compare: () => this.compareWithKernel(),
     begun: () => {
@@ -69,8 +74,6 @@ export abstract class FlowNode {
     },
     failed: (error) => this.log.error(`resync failed: ${reasonText(error)}`),
   });
-  /** Does the kernel drop the events of `quietPort`? */
-  protected hushed = false;
   private polling: Polling | undefined;
   private bufferFull = false;
   private lastSpaceRefused = 0n;
@@ -218,15 +221,7 @@ export abstract class FlowNode {
   protected filterInKernel(): void {
     const { general } = this.config;
     const filter = general.filter && compileFilter(general.filter);
-    const quiet = this.quietPort;
-    const set = filterEvents(this.events, this.arena, general, filter, this.log, quiet);
-    // A later refusal leaves the program of before in force.
-    this.hushed ||= set && quiet !== 0;
-  }
-
-  /** Netlink port of a socket whose events the kernel is to drop; 0: none. */
-  protected get quietPort(): number {
-    return 0;
+    filterEvents(this.events, this.arena, general, filter, this.log);
   }
 
   /** Is there a cache to compare with the kernel's table? */
@@ -235,9 +230,9 @@ export abstract class FlowNode {
   }
 
   /** The cache becomes what the kernel's table is, and the peers hear of every difference. */
-  protected async compareWithKernel(): Promise<void> {
+  protected async compareWithKernel(replicate: TableReading['replicate'] = true): Promise<void> {
     await this.kernelTurns.run(() =>
-      readKernelTable(this.tableParts(), { replicate: true, purge: true }),
+      readKernelTable(this.tableParts(), { replicate, purge: true }),
     );
   }
 

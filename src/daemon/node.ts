@@ -15,7 +15,7 @@ import {
 } from '../kernel/links.js';
 import { RequestSocket } from '../kernel/requests.js';
 import { AF_INET6, errorText } from '../kernel/syscalls.js';
-import { readKernelTable, showKernelTable } from '../kernel/table.js';
+import { readKernelTable, showKernelTable, type TableReading } from '../kernel/table.js';
 import { ipv4Text, ipv6Text } from '../report/address.js';
 import { expectText } from '../report/expect.js';
 import { FlowReader, flowText } from '../report/flow.js';
@@ -55,8 +55,6 @@ export class SyncNode extends FlowNode {
   /** Compares the caches with the peer's; undefined where they cannot be. */
   readonly digests: Digests | undefined;
   private readonly commits: RequestSocket;
-  /** Commits flows of which the kernel need not tell us again; see src/sync/commit.ts. */
-  private readonly quietCommits: RequestSocket;
   private readonly watcher: InterfaceWatcher;
   private committing = false;
   private purge: NodeJS.Timeout | undefined;
@@ -93,7 +91,6 @@ export class SyncNode extends FlowNode {
     );
     this.commits = new RequestSocket(this.arena, this.base, "can't create handler to commit");
     this.arena.set(L.CONTROL_PORT_COMMIT, this.commits.port);
-    this.quietCommits = new RequestSocket(this.arena, this.base, "can't create handler to commit");
     this.bypass = sync.disableInternalCache;
     const { arena, base, core } = this;
     const injector = sync.disableExternalCache
@@ -170,7 +167,6 @@ export class SyncNode extends FlowNode {
     await super.stop();
     this.watcher.close();
     this.commits.close();
-    this.quietCommits.close();
     this.masters?.close();
     this.injector?.close();
     this.links.close();
@@ -189,8 +185,17 @@ export class SyncNode extends FlowNode {
 
   // ------------------------------------------------------------------------ the operator's orders
 
-  /** `-c`: the external cache into the kernel. Undefined when a commit is already under way. */
-  async commit(): Promise<CommitReport | undefined> {
+  /**
+   * `-c`: the external cache into the kernel. Undefined when a commit is already under way.
+   *
+   * The kernel's events of a commit would only say what was asked for, and cost it more than half of
+   * the commit to write and us as much to read. So nobody listens to NEW events meanwhile, and the
+   * internal cache learns what there is now by a comparison with the kernel's table behind the commit,
+   * live flows that were new in between included. With ExpectationSync the commit ends with that
+   * comparison, as expectations are kept for known masters only. `compare: false`: the caller reads
+   * the table himself. Without an internal cache (bypass) events are all there is: they are heard.
+   */
+  async commit({ compare = true } = {}): Promise<CommitReport | undefined> {
     this.cancelPurge();
     if (this.committing) {
       this.log.notice('commit already in progress, skipping');
@@ -203,19 +208,13 @@ export class SyncNode extends FlowNode {
     this.committing = true;
     let logged = 0;
     try {
+      if (!this.bypass) this.hearNew(false);
       const result = await this.kernelTurns.run(() =>
         commitFlows(
           {
             arena: this.arena,
             shards: this.shards,
             requests: this.commits,
-            quiet: this.hushed
-              ? {
-                  requests: this.quietCommits,
-                  learns: !this.bypass,
-                  catchUp: () => this.plane.catchUp(),
-                }
-              : undefined,
             pause: () => this.pause(),
             onFailure: (step, error, record) => {
               if (logged++ < FAILURES_LOGGED) this.logFailure(step, error, record);
@@ -230,6 +229,27 @@ export class SyncNode extends FlowNode {
       return result;
     } finally {
       this.committing = false;
+      if (!this.bypass) {
+        this.hearNew(true);
+        const compared = compare ? this.compareAfterCommit() : undefined;
+        if (this.expectations !== undefined) await compared;
+      }
+    }
+  }
+
+  /** While new flows are not heard of, the internal cache is not all there is. */
+  private hearNew(listening: boolean): void {
+    this.events.hearNew(listening);
+    if (!listening) this.cacheIsComplete(false);
+  }
+
+  /** What `compare: false` has left to the caller. Reports a failure and tries again later. */
+  async compareAfterCommit(): Promise<void> {
+    try {
+      await this.compareWithKernel('own');
+    } catch (error) {
+      this.log.error(`reading the kernel's table after a commit failed: ${reasonText(error)}`);
+      this.resync.due();
     }
   }
 
@@ -290,10 +310,6 @@ export class SyncNode extends FlowNode {
     }, MASTERS_DELAY);
   }
 
-  protected override get quietPort(): number {
-    return this.quietCommits.port;
-  }
-
   override async resyncWithKernel(): Promise<void> {
     if (this.bypass) this.log.notice('resync is unsupported in this mode');
     else {
@@ -307,9 +323,11 @@ export class SyncNode extends FlowNode {
     return !this.bypass;
   }
 
-  protected override async compareWithKernel(): Promise<void> {
+  protected override async compareWithKernel(
+    replicate: TableReading['replicate'] = true,
+  ): Promise<void> {
     if (this.comparable) {
-      await super.compareWithKernel();
+      await super.compareWithKernel(replicate);
       this.cacheIsComplete(true);
     }
     await this.readExpectations({ replicate: true, purge: true });

@@ -44,9 +44,12 @@ export async function promote(
   say: (line: string) => Promise<void>,
 ): Promise<Promotion> {
   const clock = new Clock();
-  const commit = await node.commit();
+  const commit = await node.commit({ compare: false });
   if (commit === undefined) throw new CommandError('commit already in progress');
-  const expectations = await commitExpectations(node);
+  const expectations = await commitExpectations(node).catch(async (error: unknown) => {
+    await node.compareAfterCommit();
+    throw error;
+  });
   const milliseconds = { commit: clock.lap(), flush: 0, resync: 0, bulk: 0, total: 0 };
   await say(`commit: ${commitSummary(commit)}, ${ms(milliseconds.commit)}`);
   if (expectations !== undefined) {

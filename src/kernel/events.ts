@@ -45,6 +45,7 @@ export interface EventSource {
   grow(): number | undefined;
   setBufferMax(bytes: number): void;
   filterInKernel(program: Uint8Array<ArrayBuffer>): number;
+  hearNew(listening: boolean): void;
   close(): void;
 }
 
@@ -58,6 +59,7 @@ export const NO_EVENTS: EventSource = {
   grow: () => undefined,
   setBufferMax: () => undefined,
   filterInKernel: () => 0,
+  hearNew: () => undefined,
   close: () => undefined,
 };
 
@@ -126,6 +128,14 @@ export class EventSocket implements EventSource {
   /** Has the kernel drop events (socket-filter.ts); returns 0 or the errno of its refusal. */
   filterInKernel(program: Uint8Array<ArrayBuffer>): number {
     return setSocketFilter(this.socket.fd, program);
+  }
+
+  /**
+   * Hears of new flows, as from the start, or no longer: then the kernel does not even write those
+   * events. Updates and ends are heard as ever; what was missed, a comparison with the table finds.
+   */
+  hearNew(listening: boolean): void {
+    this.socket.newFlows(listening);
   }
 
   /** Sets NetlinkBufferSizeMaxGrowth. */

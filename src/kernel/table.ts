@@ -21,15 +21,20 @@ export interface TableParts {
   pause: () => Promise<void>;
 }
 
+export interface TableReading {
+  replicate: boolean | 'own';
+  purge: boolean | 'unreported';
+}
+
 /**
  * Merges the kernel's flows into the internal cache; returns how many it listed. With `replicate`
- * the peers hear what is new or changed; with `purge`, flows that the kernel no longer has are
+ * the peers hear what is new or changed (`own`: but not of flows of theirs); with `purge`, flows that the kernel no longer has are
  * removed (`unreported`: and Stats mode logs no line for them, as they have not ended). Events may
  * be applied meanwhile: the shards know which of the two is newer.
  */
 export async function readKernelTable(
   parts: TableParts,
-  { replicate, purge }: { replicate: boolean; purge: boolean | 'unreported' },
+  { replicate, purge }: TableReading,
 ): Promise<number> {
   const { arena, shards } = parts;
   const forAll = async (verb: VERB, ...args: number[]): Promise<number[]> => {
@@ -42,14 +47,14 @@ export async function readKernelTable(
   let listed = 0;
   try {
     await forAll(VERB.dumpBegin);
-    const told = replicate ? 1 : 0;
+    const tell = replicate === 'own' ? L.TELL_OWN : replicate ? L.TELL_ALL : L.TELL_NOBODY;
     for (let length = kernel.next(); length > 0; length = kernel.next()) {
       listed += gatherDump(parts, length);
-      await giveListed(parts, VERB.dump, told);
+      await giveListed(parts, VERB.dump, tell);
       await parts.pause();
     }
     const purging = purge === 'unreported' ? L.PURGE_UNREPORTED : Number(purge);
-    const sweep = [purging, told, SWEEP_SLICE];
+    const sweep = [purging, Number(replicate !== false), SWEEP_SLICE];
     for (;;) {
       const more = await forAll(VERB.dumpEnd, ...sweep);
       if (more.every((answer) => answer === 0)) break;

@@ -203,10 +203,11 @@ export class TestNode {
     }
   }
 
-  dump(replicate: boolean, ...messages: Uint8Array[]): void {
+  /** `tell`: TELL_*, or all (true) or nobody. */
+  dump(tell: boolean | number, ...messages: Uint8Array[]): void {
     for (let i = 0; i < messages.length; i += 256) {
       const count = this.gather(messages.slice(i, i + 256));
-      this.fn.shardDump!(this.shard, this.arena.batches[0]!.flows, count, replicate ? 1 : 0);
+      this.fn.shardDump!(this.shard, this.arena.batches[0]!.flows, count, Number(tell));
     }
   }
 

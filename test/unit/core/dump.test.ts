@@ -2,7 +2,7 @@
 
 import { beforeEach, describe, expect, it } from 'vitest';
 import * as L from '../../../assembly/layout.js';
-import { INTERNAL, TestNode } from './arena.js';
+import { INTERNAL, split, TestNode } from './arena.js';
 import { checkShard } from './invariants.js';
 import { type KernelFlow, type Kind, kernelMessage } from './kernel.js';
 import { cached, said } from './spoken.js';
@@ -24,8 +24,8 @@ function begin(): void {
   node.fn.shardDumpBegin!(node.shard);
 }
 
-function entries(replicate: boolean, ...flows: KernelFlow[]): void {
-  node.dump(replicate, ...flows.map((flow) => kernelMessage('dump', flow)));
+function entries(tell: boolean | number, ...flows: KernelFlow[]): void {
+  node.dump(tell, ...flows.map((flow) => kernelMessage('dump', flow)));
   checkShard(node);
 }
 
@@ -154,6 +154,26 @@ describe('a dump after lost events', () => {
     node.fn.unpackFlow!(record, node.flow);
     expect(node.get(node.flow + L.FLOW_ID)).toBe(2);
     expect(node.get(node.flow + L.FLOW_PRESENT) & (L.HAS_MARK | L.HAS_LABELS)).toBe(0);
+  });
+
+  it('can keep from the peers what they have told of', () => {
+    const peer = new TestNode({ hashLimit: 200, sideChunks: 8, shardOptions: 0 });
+    const theirs: KernelFlow[] = [{ n: 1 }, { n: 2, v6: true }, { n: 3 }];
+    peer.events(...theirs.map((flow) => kernelMessage('new', flow)));
+    for (const { out } of peer.pump()) node.messages(...split(peer.payload(out)));
+    event('new', { n: 3 }); // theirs before, and ours by now
+    said(node);
+    begin();
+    entries(L.TELL_OWN, ...theirs.slice(0, 2), { n: 3, mark: 9 }, { n: 4 }, { n: 2 });
+    end(true, true);
+    expect(said(node).sort()).toEqual(['NEW 2', 'NEW 4', 'UPD 3']);
+    expect(cached(node, INTERNAL).sort()).toEqual([
+      'alive 3',
+      'new 1',
+      'new 2',
+      'new 2v6',
+      'new 4',
+    ]);
   });
 
   it('keeps vanished flows when it was not complete and must not purge', () => {

@@ -214,17 +214,17 @@ describe('a commit', () => {
     receive('new', { n: 5 });
     receive('destroy', { n: 5 });
     expect(names(commit())).toEqual(['1', '3v6']);
-    expect(names(commit({ pass: L.COMMIT_RELATED }))).toEqual(['2', '4v6']);
+    expect(names(commit({ pass: 1 }))).toEqual(['2', '4v6']);
     checkShard(node);
   });
 
   it('goes on where a slice ended, by number of requests and by room', () => {
     for (let n = 0; n < 100; n++) receive('new', { n, v6: n % 2 === 0, labels: n + 1 });
     const wanted = Array.from({ length: 100 }, (_, n) => `${n}${n % 2 === 0 ? 'v6' : ''}`);
-    const few = commit({ pass: L.COMMIT_SPECIAL, most: 7 });
+    const few = commit({ most: 7 });
     expect(few.map((slice) => slice.length)).toEqual([...Array(14).fill(7), 2]);
     expect(names(few)).toEqual(wanted);
-    const tight = commit({ pass: L.COMMIT_SPECIAL, room: 2048 });
+    const tight = commit({ room: 2048 });
     expect(tight.length).toBeGreaterThan(15);
     expect(names(tight)).toEqual(wanted);
   });

@@ -31,5 +31,12 @@ export const KIND_NUMBER = 0;
 export const KIND_IPV4 = 1;
 export const KIND_IPV6 = 2;
 
+/** What requestsOfLines tells: where the text was left, and the address of the last request. */
+export const MADE_TEXT = 0;
+export const MADE_LAST = 4;
+export const MADE_SIZE = 8;
+
 /** Bytes behind a text that may be read, but do not count. */
 export const TEXT_MARGIN = 64;
+/** Bytes behind a request that may be written before the next one is. */
+export const REQUEST_MARGIN = 15;

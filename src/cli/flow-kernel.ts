@@ -27,8 +27,9 @@ export interface TextCore extends Core {
     templates: number,
     count: number,
     out: number,
-    places: number,
+    sequence: number,
     most: number,
+    made: number,
   ): number;
 }
 

@@ -22,6 +22,7 @@ import {
   errorText,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
+  preferLargePages,
   recv,
   send,
 } from '../kernel/syscalls.js';
@@ -35,6 +36,8 @@ export const OUTPUT_SIZE = 393216;
 export const REQUESTS = 524288;
 const PAGE = 65536;
 const PAGES_MAX = 65536;
+/** Growth from which on large pages are worth asking for. */
+const LARGE = 8 * 2 ** 20;
 
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
@@ -64,8 +67,11 @@ export class Kernel {
   /** Makes room for requests up to this address. Views are made anew; addresses stay. */
   reserve(end: number): void {
     if (end <= this.bytes.length) return;
-    const pages = Math.ceil((end * 1.5 - this.bytes.length) / PAGE);
+    const old = this.bytes.length;
+    const pages = Math.ceil((end * 1.5 - old) / PAGE);
     this.memory.grow(pages);
+    // Where the kernel gives memory by the small page only, that takes longer than what is done with it.
+    if (pages * PAGE >= LARGE) preferLargePages(this.base + old, pages * PAGE);
     this.bytes = new Uint8Array(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
     this.message = new MessageWriter(this.bytes, this.view);

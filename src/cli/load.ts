@@ -12,11 +12,20 @@
 //   batch:  create  create  exists(-A)  create  REFUSED  create  create
 //             ok      ok     → update     ok     error    └── taken back
 //
-//   memory, from OUTPUT on:  addresses of templates, templates, places │ REQUESTS: the file, requests
+// Of a request nothing is kept but its bytes, and of a batch where it lies and with which line it
+// begins: which line a refused request came from is looked up in the text.
+//
+//   memory, from OUTPUT on:  addresses of templates, templates │ REQUESTS: the file, requests
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
-import { TEXT_MARGIN } from '../../assembly/template-layout.js';
+import {
+  MADE_LAST,
+  MADE_SIZE,
+  MADE_TEXT,
+  REQUEST_MARGIN,
+  TEXT_MARGIN,
+} from '../../assembly/template-layout.js';
 import { CommandError, type Operation, PREFIX, usageError } from './complain.js';
 import { encodeCreate, encodeUndo } from './encode.js';
 import { FlowKernel } from './flow-kernel.js';
@@ -35,12 +44,10 @@ const BATCH = 256;
 /** Templates kept, and lines that may be tried for one. */
 const TEMPLATES = 16;
 const TEMPLATE_ATTEMPTS = 256;
-/** Lines of one call of the module. */
-const MOST = 4096;
 const TABLE = OUTPUT;
-const TEMPLATE_AREA = OUTPUT + 1024;
+const MADE = TABLE + TEMPLATES * 4;
+const TEMPLATE_AREA = (MADE + MADE_SIZE + 1023) & ~1023;
 const TEMPLATE_STRIDE = (SIZE_MAX + 1023) & ~1023;
-const PLACES = TEMPLATE_AREA + TEMPLATES * TEMPLATE_STRIDE;
 /** Bytes read at least at a time. */
 const CHUNK = 2 ** 20;
 
@@ -66,10 +73,21 @@ const ALLOWED: readonly (CommandName | undefined)[] = [
   'flush',
 ];
 
-/** A command that is carried out on its own, or a run of encoded requests. */
-type Step =
-  | { readonly kind: 'command'; readonly request: Request; readonly line: number }
-  | { readonly kind: 'creations'; readonly from: number; to: number };
+/** Encoded requests that are sent at once; a request's sequence number is its position. */
+interface Batch {
+  readonly kind: 'batch';
+  /** Where the first and the last request lie, and where that ends. */
+  readonly from: number;
+  last: number;
+  to: number;
+  count: number;
+  /** Number and address of the first request's line. */
+  readonly line: number;
+  readonly text: number;
+}
+
+/** A command that is carried out on its own, or many creations. */
+type Step = { readonly kind: 'command'; readonly request: Request; readonly line: number } | Batch;
 
 /** Carries out a file ("-": standard input); returns the exit status. */
 export async function loadFile(file: string): Promise<number> {
@@ -77,7 +95,7 @@ export async function loadFile(file: string): Promise<number> {
   try {
     const plan = new Plan(kernel, file, readText(kernel, file));
     for (const step of plan.steps) {
-      if (step.kind === 'creations') plan.create(step.from, step.to);
+      if (step.kind === 'batch') plan.create(step);
       else await runAlone(plan, step.request, step.line);
     }
     return 0;
@@ -126,10 +144,7 @@ async function runAlone(plan: Plan, request: Request, line: number): Promise<voi
 
 class Plan {
   readonly steps: Step[] = [];
-  /** Address of each request, and behind the last; number and address of its line. */
-  private readonly places: number[] = [];
-  private readonly lines: number[] = [];
-  private readonly texts: number[] = [];
+  /** Where the next request goes. */
   private end: number;
   private output = 0;
   private templates = 0;
@@ -145,39 +160,52 @@ class Plan {
     let line = 1;
     for (let at = REQUESTS; at < textEnd; ) {
       const made = this.addByTemplates(at, line);
-      line += made;
       if (made > 0) {
-        at = this.kernel.view.getUint32(PLACES + made * 8 - 4, true);
+        line += made;
+        at = this.kernel.view.getUint32(MADE + MADE_TEXT, true);
         continue;
       }
       const { bytes } = this.kernel;
       const stop = lineEnd(bytes, at, textEnd);
       const start = lineStart(bytes, at, stop);
-      if (start < stop) this.add(lineText(bytes, start, stop), line, start);
+      if (start < stop) this.add(lineText(bytes, start, stop), line, at);
       at = stop + 1;
       line++;
     }
-    this.places.push(this.end);
   }
 
   /** Lines like one before, from `at` on: their requests are copied and patched. Returns how many. */
   private addByTemplates(at: number, line: number): number {
-    const { kernel, templates, textEnd } = this;
+    const { kernel, templates, textEnd, end } = this;
     if (templates === 0) return 0;
-    kernel.reserve(this.end + MOST * MESSAGE_MAX);
-    const first = this.end;
-    const made = kernel.core.requestsOfLines(at, textEnd, TABLE, templates, first, PLACES, MOST);
-    if (made === 0) return 0;
-    const found = new Uint32Array(kernel.bytes.buffer, PLACES, made * 2);
-    for (let i = 0; i < made; i++) {
-      this.places.push(found[i * 2]!);
-      this.lines.push(line + i);
-      this.texts.push(i === 0 ? at : found[i * 2 - 1]!);
-    }
-    const last = found[made * 2 - 2]!;
-    this.end = last + kernel.view.getUint32(last, true);
-    this.extend(made);
+    const open = this.openBatch();
+    const sequence = open?.count ?? 0;
+    const most = BATCH - sequence;
+    kernel.reserve(end + most * MESSAGE_MAX + REQUEST_MARGIN);
+    const { core } = kernel;
+    const made = core.requestsOfLines(at, textEnd, TABLE, templates, end, sequence, most, MADE);
+    if (made > 0) this.extend(made, kernel.view.getUint32(MADE + MADE_LAST, true), line, at);
     return made;
+  }
+
+  /** The batch that has room for another request. */
+  private openBatch(): Batch | undefined {
+    const last = this.steps.at(-1);
+    return last?.kind === 'batch' && last.count < BATCH ? last : undefined;
+  }
+
+  /** The `count` requests at `end` join the batch that is open, or begin one. */
+  private extend(count: number, last: number, line: number, text: number): void {
+    const from = this.end;
+    let batch = this.openBatch();
+    if (batch === undefined) {
+      batch = { kind: 'batch', from, last, to: from, count: 0, line, text };
+      this.steps.push(batch);
+    }
+    batch.count += count;
+    batch.last = last;
+    this.end = last + this.kernel.view.getUint32(last, true);
+    batch.to = this.end;
   }
 
   /** The error with the line that it is about. */
@@ -222,23 +250,12 @@ class Plan {
       this.steps.push({ kind: 'command', request, line: number });
       return;
     }
-    const { kernel } = this;
-    kernel.reserve(this.end + MESSAGE_MAX);
-    const length = encodeCreate(kernel.message, this.end, request, true, false, 0);
-    this.learn(line, kernel.bytes.slice(this.end, this.end + length));
-    this.places.push(this.end);
-    this.lines.push(number);
-    this.texts.push(text);
-    this.end += length;
-    this.extend(1);
-  }
-
-  /** The last `count` requests belong to the run of creations that is open, or begin one. */
-  private extend(count: number): void {
-    const to = this.places.length;
-    const last = this.steps.at(-1);
-    if (last?.kind === 'creations') last.to = to;
-    else this.steps.push({ kind: 'creations', from: to - count, to });
+    const { kernel, end } = this;
+    kernel.reserve(end + MESSAGE_MAX);
+    const sequence = this.openBatch()?.count ?? 0;
+    const length = encodeCreate(kernel.message, end, request, true, false, sequence);
+    this.learn(line, kernel.bytes.slice(end, end + length));
+    this.extend(1, end, number, text);
   }
 
   /** Makes a template of a line that none fits, as long as that is worth the trying. */
@@ -254,71 +271,78 @@ class Plan {
     view.setUint32(TABLE + slot * 4, at, true);
   }
 
-  /** Carries out the creations of these indices. Throws at the first that fails. */
-  create(from: number, to: number): void {
-    for (let at = from; at < to; at += BATCH) this.createBatch(at, Math.min(to, at + BATCH));
-  }
-
-  private createBatch(from: number, to: number): void {
-    const { kernel, places } = this;
-    for (let i = from; i < to; i++) kernel.view.setUint32(places[i]! + 8, i - from, true);
-    this.setFlag(to - 1, NLM_F_ACK);
+  /** Carries out the creations of a batch. Throws at the first that fails. */
+  create({ from, last, to, count, line, text }: Batch): void {
+    const { kernel } = this;
+    this.setFlags(last, 0, NLM_F_ACK);
     const refused = new Map<number, number>();
-    kernel.transact(places[from]!, places[to]! - places[from]!, 0, (position, error) => {
-      if (error !== 0) refused.set(from + position, error);
+    kernel.transact(from, to - from, 0, (position, error) => {
+      if (error !== 0) refused.set(position, error);
     });
-    if (refused.size > 0) this.settle(from, to, refused);
+    if (refused.size > 0) this.settle([...this.creations(from, count, line, text)], refused);
   }
 
-  private setFlag(index: number, flag: number): void {
-    const at = this.places[index]! + 6;
-    this.kernel.view.setUint16(at, this.kernel.view.getUint16(at, true) | flag, true);
+  private setFlags(at: number, clear: number, set: number): void {
+    const { view } = this.kernel;
+    view.setUint16(at + 6, (view.getUint16(at + 6, true) & ~clear) | set, true);
   }
 
-  /** Makes updates of what existed, and of a failure the end of everything. */
-  private settle(from: number, to: number, refused: ReadonlyMap<number, number>): void {
-    for (let i = from; i < to; i++) {
-      let error = refused.get(i) ?? 0;
-      if (error === EEXIST && this.request(i).command === 'add') error = this.update(i);
-      if (error === 0) continue;
-      this.takeBack(i + 1, to, refused);
-      const operation = this.request(i).command as Operation;
-      throw this.located(new KernelError(error).failed(operation), this.lines[i]!);
+  /** The requests of a batch with their lines, which are read once more: only when one failed. */
+  private *creations(at: number, count: number, line: number, text: number): Generator<Creation> {
+    const { kernel, textEnd } = this;
+    for (let found = 0; found < count; line++) {
+      const stop = lineEnd(kernel.bytes, text, textEnd);
+      const start = lineStart(kernel.bytes, text, stop);
+      if (start < stop) {
+        const words = splitWords(lineText(kernel.bytes, start, stop));
+        const length = kernel.view.getUint32(at, true);
+        yield { at, length, line, request: parseCommandLine(words, { warn: () => {} }) };
+        at += length;
+        found++;
+      }
+      text = stop + 1;
     }
   }
 
-  /** Sends request `i` again, allowed to update; the errno or 0. */
-  private update(i: number): number {
-    const { kernel, places } = this;
-    const at = places[i]!;
-    const flags = (kernel.view.getUint16(at + 6, true) & ~NLM_F_EXCL) | NLM_F_ACK;
-    kernel.view.setUint16(at + 6, flags, true);
+  /** Makes updates of what existed, and of a failure the end of everything. */
+  private settle(creations: readonly Creation[], refused: ReadonlyMap<number, number>): void {
+    for (const [position, creation] of creations.entries()) {
+      let error = refused.get(position) ?? 0;
+      const { command } = creation.request;
+      if (error === EEXIST && command === 'add') error = this.update(creation);
+      if (error === 0) continue;
+      this.takeBack(creations.filter((_, i) => i > position && !refused.has(i)));
+      throw this.located(new KernelError(error).failed(command as Operation), creation.line);
+    }
+  }
+
+  /** Sends a request again, allowed to update; the errno or 0. */
+  private update({ at, length }: Creation): number {
+    this.setFlags(at, NLM_F_EXCL, NLM_F_ACK);
     let reason = 0;
-    kernel.transact(at, places[i + 1]! - at, 0, (_, error) => {
+    this.kernel.transact(at, length, 0, (_, error) => {
       reason ||= error;
     });
     return reason;
   }
 
   /** Deletes what was created behind a failure. */
-  private takeBack(from: number, to: number, refused: ReadonlyMap<number, number>): void {
-    const { kernel } = this;
-    const free = this.places.at(-1)!;
-    kernel.reserve(free + MESSAGE_MAX);
-    for (let i = from; i < to; i++) {
-      if (refused.has(i)) continue;
-      const length = encodeUndo(kernel.message, free, this.request(i), 0);
-      kernel.transact(free, length, 0, () => {}); // it may have expired: gone is gone
+  private takeBack(creations: readonly Creation[]): void {
+    const { kernel, end } = this;
+    kernel.reserve(end + MESSAGE_MAX);
+    for (const { request } of creations) {
+      const length = encodeUndo(kernel.message, end, request, 0);
+      kernel.transact(end, length, 0, () => {}); // it may have expired: gone is gone
     }
   }
+}
 
-  /** The command line of request `i`, read once more: needed only when something failed. */
-  private request(i: number): Request {
-    const { bytes } = this.kernel;
-    const start = this.texts[i]!;
-    const line = lineText(bytes, start, lineEnd(bytes, start, this.textEnd));
-    return parseCommandLine(splitWords(line), { warn: () => {} });
-  }
+/** A request of a batch and where it came from. */
+interface Creation {
+  readonly at: number;
+  readonly length: number;
+  readonly line: number;
+  readonly request: Request;
 }
 
 const scratch = new Uint8Array(MESSAGE_MAX);

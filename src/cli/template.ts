@@ -73,7 +73,7 @@ export class Template {
     const put = (data: Uint8Array): number => {
       const place = free;
       bytes.set(data, place);
-      free = align(place + data.length + 8); // whole words of it are read
+      free = align(place + data.length + 16); // it is read by vectors
       return place;
     };
     const word = (place: number, value: number) => view.setInt32(place, value, true);
@@ -111,7 +111,7 @@ const SLOTS_MAX = 32;
 /** Bytes that a template takes at most. */
 export const SIZE_MAX =
   T.TEMPLATE_SLOTS +
-  SLOTS_MAX * (T.SLOT_SIZE + T.VALUE_SIZE + 24) + // a text ends with up to 23 bytes of nothing
+  SLOTS_MAX * (T.SLOT_SIZE + T.VALUE_SIZE + 32) + // a text ends with up to 31 bytes of nothing
   LINE_MAX +
   MESSAGE_MAX +
   128;

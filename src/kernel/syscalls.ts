@@ -80,6 +80,7 @@ const cClose = libc.func('int close(int fd)');
 const cEventfd = libc.func('int eventfd(uint32_t initial, int flags)');
 const cWrite = libc.func('intptr_t write(int fd, const void *buffer, size_t length)');
 const cRead = libc.func('intptr_t read(int fd, _Out_ void *buffer, size_t length)');
+const cMadvise = libc.func('int madvise(uintptr_t address, size_t length, int advice)');
 const cFlock = libc.func('int flock(int fd, int operation)');
 const cStrerror = libc.func('const char *strerror(int number)');
 const cScheduler = libc.func('int sched_setscheduler(int pid, int policy, const void *parameters)');
@@ -119,6 +120,13 @@ function checked(call: string, result: number, what?: string): number {
 /** Address of the first byte of `memory`. Valid as long as the buffer lives. */
 export function addressOf(memory: WebAssembly.Memory): number {
   return Number(koffi.address(new Uint8Array(memory.buffer)));
+}
+
+const MADV_HUGEPAGE = 14; // asm-generic/mman-common.h
+
+/** Asks for large pages of memory that will be filled: a hint, which the kernel may ignore. */
+export function preferLargePages(address: number, length: number): void {
+  cMadvise(address, length, MADV_HUGEPAGE);
 }
 
 export function socket(domain: number, type: number, protocol: number): number {

@@ -293,6 +293,19 @@ describe.skipIf(missing !== undefined)('beside the C command', () => {
     expect(table(sides[1]!)).toBe(table(sides[0]!));
   });
 
+  test('-R: a failure far down names its line; empty lines and comments count', () => {
+    const line = (i: number) =>
+      `-I -s 1.2.${i >> 8}.${i & 255} -d 2.2.2.2 -p udp --sport ${i} --dport 2 -t 9000\n`;
+    const many = (from: number, to: number) =>
+      Array.from({ length: to - from }, (_, i) => line(from + i)).join('');
+    const before = `# saved\n\n${many(0, 300)}\n  # more\n${many(300, 400)}\t\n`;
+    const text = `${before}${line(7)}${many(400, 500)}`;
+    const number = before.split('\n').length;
+    const [theirs, ours] = sides.map((side) => comparable(command(side, ['-R', '-'], text)));
+    expect(ours!.stderr).toBe(`${theirs!.stderr}-, line ${number}\n`);
+    expect(table(sides[1]!)).toBe(table(sides[0]!));
+  });
+
   test('a saved table comes back with -R', () => {
     const [, ours] = sides;
     const before = command(ours!, ['-L', '-o', 'save', '-s', '10.0.0.0/16']).stdout;

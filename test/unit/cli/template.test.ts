@@ -2,6 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { MADE_LAST, MADE_TEXT, REQUEST_MARGIN } from '../../../assembly/template-layout.js';
 import { encodeCreate } from '../../../src/cli/encode.js';
 import { splitWords } from '../../../src/cli/lines.js';
 import { MESSAGE_MAX, MessageWriter } from '../../../src/cli/message.js';
@@ -11,7 +12,8 @@ import { fromHex, sandbox, toHex } from '../../wasm.js';
 
 const box = sandbox(2);
 const TABLE = 1024;
-const PLACES = 2048;
+const MADE = 2048;
+const SEQUENCE = 70_000;
 const TEMPLATE = 4096;
 const TEXT = 32768;
 const OUT = 65536;
@@ -42,10 +44,13 @@ function applied(first: string, line: string): Uint8Array | undefined {
   box.view.setUint32(TABLE, TEMPLATE, true);
   box.bytes.set(text, TEXT);
   const end = TEXT + text.length;
-  if (box.fn.requestsOfLines!(TEXT, end, TABLE, 1, OUT, PLACES, 1) === 0) return undefined;
-  expect(box.view.getUint32(PLACES, true)).toBe(OUT);
-  expect(box.view.getUint32(PLACES + 4, true)).toBe(end);
-  return box.bytes.slice(OUT, OUT + template.request.length);
+  if (box.fn.requestsOfLines!(TEXT, end, TABLE, 1, OUT, 0, 1, MADE) === 0) return undefined;
+  expect(box.view.getUint32(MADE + MADE_TEXT, true)).toBe(end);
+  expect(box.view.getUint32(MADE + MADE_LAST, true)).toBe(OUT);
+  const { length } = template.request;
+  const behind = box.bytes.subarray(OUT + length + REQUEST_MARGIN, OUT + 2 * MESSAGE_MAX);
+  expect(behind.every((byte) => byte === 0xee)).toBe(true);
+  return box.bytes.slice(OUT, OUT + length);
 }
 
 const octet = fc.nat(255);
@@ -141,6 +146,52 @@ test.each([
   expect(applied(line, line.replace(from, to))).toBeUndefined();
 });
 
+describe('a value written in any way at all is read as the parser reads it, or does not fit:', () => {
+  const digits = fc.oneof(
+    fc.string({ unit: fc.constantFrom(...'0123456789'), minLength: 1, maxLength: 12 }),
+    fc.nat(2 ** 32 + 9).map(String),
+    fc.constantFrom('65535', '65536', '99999999', '100000000', '4294967295', '4294967296'),
+  );
+  const dotted = fc.oneof(
+    fc.array(fc.oneof(fc.nat(299).map(String), digits), { minLength: 1, maxLength: 5 }),
+    fc.array(fc.constantFrom('0', '00', '7', '07', '10', '100', '255', '256', '999', ''), {
+      minLength: 4,
+      maxLength: 4,
+    }),
+  );
+  const colons = fc.string({ unit: fc.constantFrom(...'09af:::.'), maxLength: 24 });
+  const address = fc.oneof(
+    dotted.map((parts) => parts.join('.')),
+    colons,
+    ipv4,
+    ipv6,
+  );
+  const line = (t: string, s: string, port: string, d: string) =>
+    `-I -t ${t} -s ${s} -d ${d} -p udp --sport ${port} --dport 2`;
+  const first: Record<string, string> = {
+    IPv4: line('9000', '1.2.3.4', '5', '9.9.9.9'),
+    IPv6: line('9000', 'fd00::1', '5', 'fd00::2'),
+  };
+
+  test.each(Object.entries(first))('%s', (_, known) => {
+    const plain = known.includes('::') ? ipv6 : ipv4;
+    const anything = fc.tuple(
+      fc.oneof(digits, fc.constant('9000')),
+      fc.oneof(address, plain),
+      fc.oneof(digits, port.map(String)),
+      plain,
+    );
+    fc.assert(
+      fc.property(anything, (values) => {
+        const text = line(...values);
+        const made = applied(known, text);
+        if (made !== undefined) expect(made).toEqual(encode(text));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
 test('a port that was translated does not fit where none was', () => {
   const line = (port: number) =>
     `-A -t 5 -s 1.1.1.1 -d 2.2.2.2 -r 2.2.2.2 -n 9.9.9.9 -p udp --sport 10 --dport 20 ` +
@@ -162,10 +213,16 @@ describe('several lines', () => {
     }
     box.bytes.fill(0, TEXT, OUT);
     box.bytes.set(Buffer.from(text), TEXT);
-    const count = box.fn.requestsOfLines!(TEXT, TEXT + text.length, TABLE, 2, OUT, PLACES, most);
+    const end = TEXT + text.length;
+    const count = box.fn.requestsOfLines!(TEXT, end, TABLE, 2, OUT, SEQUENCE, most, MADE);
+    let at = OUT;
     return Array.from({ length: count }, (_, i) => {
-      const at = box.view.getUint32(PLACES + i * 8, true);
-      return toHex(box.bytes.slice(at, at + box.view.getUint32(at, true)));
+      const length = box.view.getUint32(at, true);
+      expect(box.view.getUint32(at + 8, true)).toBe(SEQUENCE + i);
+      box.view.setUint32(at + 8, 0, true); // as encode() numbers it
+      if (i === count - 1) expect(box.view.getUint32(MADE + MADE_LAST, true)).toBe(at);
+      at += length;
+      return toHex(box.bytes.slice(at - length, at));
     });
   }
   const wanted = (lines: string[]) => lines.map((line) => toHex(encode(line)!));

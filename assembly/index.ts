@@ -74,6 +74,7 @@ export { addExpect, findExpect, removeExpect } from './expect-table';
 export { injectAgain, injectRequests, shardInjected } from './inject';
 
 // the command line: flows as text, lines as requests
+export { flowSaved } from './save';
 export { requestsOfLines } from './template';
 export { flowLine } from './text';
 

@@ -1,4 +1,4 @@
-// Layout of the words that text.ts prints: a table of slots that src/cli/words.ts fills once from the
+// Layout of the words that text.ts and save.ts print: a table of slots that src/cli/words.ts fills once from the
 // names of src/report/names.ts, so that no name stands twice. A slot is 32 bytes: up to 31
 // characters, and their number in the last byte. A whole slot is copied, only its length counts.
 //
@@ -41,8 +41,50 @@ export const WORD_DELTA = 344;
 export const WORD_HELPER = 345;
 export const WORD_USE = 346;
 export const WORD_ID = 347;
-export const WORD_COUNT = 348;
-export const WORDS_SIZE = 11136; // WORD_COUNT * SLOT
+
+// The words of save.ts: options with the blanks around them.
+export const WORD_SAVE_NEW = 348; // `-A`, ...: the command that tells the event
+export const WORD_SAVE_UPDATE = 349;
+export const WORD_SAVE_DESTROY = 350;
+export const WORD_SAVE_TIMEOUT = 351; // ` -t `
+export const WORD_SAVE_STATUS = 352; // ` -u `
+export const WORD_SAVE_EXPECTED = 353; // `EXPECTED,`
+export const WORD_SAVE_SEEN_REPLY = 354;
+export const WORD_SAVE_ASSURED = 355;
+export const WORD_SAVE_FIXED_TIMEOUT = 356;
+export const WORD_SAVE_UNSET = 357;
+export const WORD_SAVE_SECMARK = 358;
+export const WORD_SAVE_ZONE = 359;
+export const WORD_SAVE_ZONE_ORIG = 360;
+export const WORD_SAVE_ZONE_REPLY = 361;
+export const WORD_SAVE_SRC = 362;
+export const WORD_SAVE_DST = 363;
+export const WORD_SAVE_REPLY_SRC = 364;
+export const WORD_SAVE_REPLY_DST = 365;
+export const WORD_SAVE_SRC_NAT = 366;
+export const WORD_SAVE_DST_NAT = 367;
+export const WORD_SAVE_PROTOCOL = 368;
+export const WORD_SAVE_SPORT = 369;
+export const WORD_SAVE_DPORT = 370;
+export const WORD_SAVE_REPLY_SPORT = 371;
+export const WORD_SAVE_REPLY_DPORT = 372;
+export const WORD_SAVE_SRCKEY = 373;
+export const WORD_SAVE_DSTKEY = 374;
+export const WORD_SAVE_REPLY_SRCKEY = 375;
+export const WORD_SAVE_REPLY_DSTKEY = 376;
+export const WORD_SAVE_ICMP_TYPE = 377;
+export const WORD_SAVE_ICMP_CODE = 378;
+export const WORD_SAVE_ICMP_ID = 379;
+export const WORD_SAVE_ICMPV6_TYPE = 380;
+export const WORD_SAVE_ICMPV6_CODE = 381;
+export const WORD_SAVE_ICMPV6_ID = 382;
+export const WORD_SAVE_STATE = 383; // ` --state`, a state follows with its blank
+export const WORD_SAVE_VTAG_ORIG = 384;
+export const WORD_SAVE_VTAG_REPLY = 385;
+export const WORD_SAVE_CLIENT = 386;
+export const WORD_SAVE_SERVER = 387;
+export const WORD_COUNT = 388;
+export const WORDS_SIZE = 12416; // WORD_COUNT * SLOT
 
 /** Room that a line may need: two IPv6 tuples, all counters, a security context. */
 export const LINE_MAX = 1024;

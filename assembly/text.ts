@@ -102,15 +102,15 @@ import {
   WORD_ZONE_REPLY,
 } from './text-layout';
 
-const AF_INET6: u32 = 10;
-const ICMP: u32 = 1;
-const TCP: u32 = 6;
-const UDP: u32 = 17;
-const DCCP: u32 = 33;
-const GRE: u32 = 47;
-const ICMPV6: u32 = 58;
-const SCTP: u32 = 132;
-const UDPLITE: u32 = 136;
+export const AF_INET6: u32 = 10;
+export const ICMP: u32 = 1;
+export const TCP: u32 = 6;
+export const UDP: u32 = 17;
+export const DCCP: u32 = 33;
+export const GRE: u32 = 47;
+export const ICMPV6: u32 = 58;
+export const SCTP: u32 = 132;
+export const UDPLITE: u32 = 136;
 
 // linux/netfilter/nf_conntrack_common.h
 const IPS_SEEN_REPLY: u32 = 0x2;
@@ -130,14 +130,14 @@ const COLON: u8 = 0x3a;
 /** Copies a word; the copy may run over its end, what follows overwrites that. */
 // @ts-ignore: decorator
 @inline
-function word(at: usize, words: usize, index: u32): usize {
+export function word(at: usize, words: usize, index: u32): usize {
   const slot = words + <usize>index * SLOT;
   v128.store(at, v128.load(slot));
   v128.store(at, v128.load(slot, 16), 16);
   return at + load<u8>(slot, SLOT_LENGTH);
 }
 
-function decimal(at: usize, value: u32): usize {
+export function decimal(at: usize, value: u32): usize {
   let digits: u32 = 1;
   for (let rest = value; rest >= 10; rest /= 10) digits++;
   const end = at + digits;
@@ -178,7 +178,7 @@ function hexadecimal(at: usize, value: u32): usize {
 /** A byte in decimal. */
 // @ts-ignore: decorator
 @inline
-function small(at: usize, value: u32): usize {
+export function small(at: usize, value: u32): usize {
   if (value >= 100) {
     const hundreds = value / 100;
     store<u8>(at++, ZERO + <u8>hundreds);
@@ -250,14 +250,14 @@ function ipv6(at: usize, address: usize): usize {
 
 // @ts-ignore: decorator
 @inline
-function address(at: usize, tuple: usize, offset: usize): usize {
+export function address(at: usize, tuple: usize, offset: usize): usize {
   if (<u32>load<u8>(tuple, TUPLE_L3) == AF_INET6) return ipv6(at, tuple + offset);
   return ipv4(at, tuple + offset);
 }
 
 // @ts-ignore: decorator
 @inline
-function raw16(at: usize): u32 {
+export function raw16(at: usize): u32 {
   return bswap<u16>(load<u16>(at));
 }
 

@@ -11,7 +11,7 @@ export const FLOW = 1024;
 export const EXPECT = 2048;
 const WORDS = 4096;
 
-/** What the module has for this program: assembly/text.ts, assembly/template.ts. */
+/** What the module has for this program: assembly/text.ts, save.ts and template.ts. */
 export interface TextCore extends Core {
   flowLine(
     flow: number,
@@ -21,6 +21,7 @@ export interface TextCore extends Core {
     options: number,
     now: number,
   ): number;
+  flowSaved(flow: number, out: number, room: number, words: number, command: number): number;
   requestsOfLines(
     at: number,
     end: number,

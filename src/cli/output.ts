@@ -1,9 +1,18 @@
 // Flows on standard output in the form that was asked for. The plain forms are written by the module
-// straight into the output (assembly/text.ts); the others are made by src/report (forms.ts), which is
-// loaded only then. A printer serves one command; it keeps only whether a document was begun.
+// straight into the output (assembly/text.ts, assembly/save.ts); the others are made by src/report
+// (forms.ts), which is loaded only then. A printer serves one command; it keeps only whether a document
+// was begun.
 
 import { HAS_LABELS, SAW_TIME_EVENT } from '../../assembly/layout.js';
-import { LINE_EVENT, LINE_FAMILY, LINE_ID, LINE_MAX } from '../../assembly/text-layout.js';
+import {
+  LINE_EVENT,
+  LINE_FAMILY,
+  LINE_ID,
+  LINE_MAX,
+  WORD_SAVE_DESTROY,
+  WORD_SAVE_NEW,
+  WORD_SAVE_UPDATE,
+} from '../../assembly/text-layout.js';
 import type { EventKind } from '../report/names.js';
 import type { FlowReader } from '../report/reader.js';
 import { FLOW, type FlowKernel } from './flow-kernel.js';
@@ -19,12 +28,18 @@ import {
   OUT_KTIMESTAMP,
   OUT_SAVE,
   OUT_TIMESTAMP,
+  OUT_WHOLE,
   OUT_XML,
 } from './values.js';
 
 const XML_DECLARATION = '<?xml version="1.0" encoding="utf-8"?>';
-/** Forms that the module does not write. */
-const INDIRECT = OUT_XML | OUT_SAVE | OUT_JSON | OUT_KTIMESTAMP | OUT_COLOR | OUT_ALIGN;
+/** Forms that the module does not write, but for OUT_SAVE by itself. */
+const INDIRECT = OUT_XML | OUT_SAVE | OUT_JSON | OUT_KTIMESTAMP | OUT_COLOR | OUT_ALIGN | OUT_WHOLE;
+const SAVE_WORDS: Readonly<Record<EventKind, number>> = {
+  new: WORD_SAVE_NEW,
+  update: WORD_SAVE_UPDATE,
+  destroy: WORD_SAVE_DESTROY,
+};
 const MICROSECOND = 1000n;
 const SECOND = 1_000_000_000n;
 
@@ -98,8 +113,9 @@ export class FlowPrinter extends Printer {
     programName?: ProgramName,
   ): Promise<FlowPrinter> {
     const { output } = request;
-    const map = purpose.labels === false ? undefined : request.labelMap;
-    const indirect = (output & INDIRECT) !== 0;
+    const saves = (output & INDIRECT) === OUT_SAVE;
+    const indirect = !saves && (output & INDIRECT) !== 0;
+    const map = purpose.labels === false || saves ? undefined : request.labelMap;
     const forms = indirect || map !== undefined ? await import('./forms.js') : undefined;
     const form = indirect ? forms?.formOf(output, map, purpose.saved) : undefined;
     const labels = map === undefined ? undefined : forms?.labelField(map);
@@ -124,14 +140,25 @@ export class FlowPrinter extends Printer {
   }
 
   private printLine(now: number, received: bigint | undefined): void {
-    const { kernel, sink } = this;
+    const { kernel, sink, output } = this;
+    const { core, words } = kernel;
     sink.reserve(2 * LINE_MAX);
     const time = this.time(received);
     if (time !== undefined) sink.put(timePrefix(time));
-    sink.at += kernel.core.flowLine(FLOW, sink.at, LINE_MAX, kernel.words, this.lineOptions, now);
+    if (output & OUT_SAVE) {
+      sink.at += core.flowSaved(FLOW, sink.at, LINE_MAX, words, SAVE_WORDS[this.saved]);
+    } else {
+      sink.at += core.flowLine(FLOW, sink.at, LINE_MAX, words, this.lineOptions, now);
+    }
     if (this.labels !== undefined && this.flow.has(HAS_LABELS)) sink.put(this.labels(this.flow));
     if (this.purpose.events) sink.put(this.origin());
     sink.newline();
+  }
+
+  /** What a saved line tells of the flow. */
+  private get saved(): EventKind {
+    const { events, saved } = this.purpose;
+    return (events ? this.flow.event : saved) ?? 'new';
   }
 
   /** When an event happened, if that is to be shown: by the kernel's clock if it tells. */

@@ -136,5 +136,12 @@ export const EVENT_TAGS: Readonly<Record<EventKind, string>> = {
   destroy: '[DESTROY]',
 };
 
+/** The command that a saved line begins with; a flow of a list is added. */
+export const SAVE_COMMANDS: Readonly<Record<EventKind, string>> = {
+  new: '-A',
+  update: '-U',
+  destroy: '-D',
+};
+
 /** Connection labels by bit number (0..127), as read from connlabel.conf. */
 export type LabelMap = ReadonlyMap<number, string>;

@@ -31,12 +31,11 @@ import {
   IPPROTO_UDPLITE,
   type LabelMap,
   layer4Name,
+  SAVE_COMMANDS,
   STATUS_NAMES,
   stateName,
 } from './names.js';
 import type { FlowReader } from './reader.js';
-
-const COMMANDS: Readonly<Record<EventKind, string>> = { new: '-A', update: '-U', destroy: '-D' };
 
 /** Status bits that a line can name: EXPECTED, SEEN_REPLY, ASSURED, FIXED_TIMEOUT. */
 const NAMED = 0x1 | 0x2 | 0x4 | 0x400;
@@ -49,7 +48,7 @@ export function flowSave(
   event: EventKind = 'new',
   whole?: { readonly labels: LabelMap | undefined },
 ): string {
-  const words = [COMMANDS[event]];
+  const words = [SAVE_COMMANDS[event]];
   if (flow.has(HAS_TIMEOUT)) words.push(`-t ${flow.timeout}`);
   if (flow.has(HAS_STATUS)) words.push(`-u ${statusText(flow.status)}`);
   if (flow.saw(SAW_SECMARK)) words.push(`-c ${flow.secmark}`);

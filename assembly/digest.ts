@@ -80,6 +80,7 @@ import {
   TABLE_EXTERNAL,
   TABLE_INTERNAL,
   TABLE_RECORDS,
+  TABLE_SHARES,
   TABLE_SIZE,
   TABLE_USED,
   TUPLE_DST,
@@ -94,6 +95,7 @@ import {
   V6_SRC,
 } from './layout';
 import { enqueue } from './shard';
+import { doubt, leave, sharesIn, sharesOut, trust } from './shares';
 import { HELPER_PAYLOAD, nameLength, sendsPorts, UDP, SCTP, DCCP } from './sync-attribute';
 import { bump, removeRecord } from './table';
 
@@ -123,6 +125,7 @@ function mix(hash: u64, word: u64): u64 {
 export function digestIn(table: usize, record: usize): void {
   const sums = <usize>load<u32>(table, TABLE_DIGESTS);
   if (sums == 0) return;
+  if (load<u32>(table, TABLE_SHARES)) return sharesIn(table, record);
   const identity = identityOf(record);
   const sum = sums + rangeOf(identity);
   store<u64>(sum, load<u64>(sum) + digestOf(record, identity));
@@ -132,6 +135,7 @@ export function digestIn(table: usize, record: usize): void {
 export function digestOut(table: usize, record: usize): void {
   const sums = <usize>load<u32>(table, TABLE_DIGESTS);
   if (sums == 0) return;
+  if (load<u32>(table, TABLE_SHARES)) return sharesOut(table, record);
   const identity = identityOf(record);
   const digest = digestOf(record, identity);
   const sum = sums + rangeOf(identity);
@@ -154,14 +158,14 @@ export function recordRange(record: usize): u32 {
 
 // @ts-ignore: decorator
 @inline
-function rangeOf(identity: u64): usize {
+export function rangeOf(identity: u64): usize {
   return <usize>(identity >> 54) << 3;
 }
 
 /** A hash of tuple and zone that is the same on every node. */
 // @ts-ignore: decorator
 @inline
-function identityOf(record: usize): u64 {
+export function identityOf(record: usize): u64 {
   const v6 = <usize>load<u32>(record, RECORD_V6);
   let hash = SEED;
   if (v6 == 0) {
@@ -173,7 +177,7 @@ function identityOf(record: usize): u64 {
   return mix(hash, load<u64>(record, RECORD_KEY + 8)); // ports, zone, protocol, family
 }
 
-function digestOf(record: usize, identity: u64): u64 {
+export function digestOf(record: usize, identity: u64): u64 {
   const present = load<u32>(record, RECORD_PRESENT);
   const l4 = <u32>load<u8>(record, RECORD_L4);
   const status = present & HAS_STATUS ? load<u32>(record, RECORD_STATUS) : 0;
@@ -321,35 +325,35 @@ function same16(a: usize, b: usize): bool {
 
 // @ts-ignore: decorator
 @inline
-function isAmong(ranges: usize, record: usize): bool {
+export function isAmong(ranges: usize, record: usize): bool {
   const range = recordRange(record);
   return (<u32>load<u8>(ranges + (range >> 3)) & (1 << (range & 7))) != 0;
 }
 
 // @ts-ignore: decorator
 @inline
-function isAlive(record: usize): bool {
+export function isAlive(record: usize): bool {
   const state = <u32>load<u8>(record, RECORD_OBJECT) & OBJECT_STATE;
   return state == OBJECT_NEW || state == OBJECT_ALIVE;
 }
 
 // @ts-ignore: decorator
 @inline
-function recordAt(table: usize, index: u32): usize {
+export function recordAt(table: usize, index: u32): usize {
   return <usize>load<u32>(table, TABLE_RECORDS) + <usize>index * RECORD_SIZE;
 }
 
 /** One behind the last index of a slice. */
 // @ts-ignore: decorator
 @inline
-function endOfSlice(table: usize, from: u32, count: u32): u32 {
+export function endOfSlice(table: usize, from: u32, count: u32): u32 {
   const used = load<u32>(table, TABLE_USED);
   return from >= used ? used : from + min<u32>(count, used - from);
 }
 
 // @ts-ignore: decorator
 @inline
-function leaveAt(shard: usize, table: usize, index: u32): void {
+export function leaveAt(shard: usize, table: usize, index: u32): void {
   store<u32>(shard, index < load<u32>(table, TABLE_USED) ? index : 0, SHARD_CURSOR);
 }
 
@@ -371,10 +375,20 @@ export function shardSayAgain(shard: usize, from: u32, count: u32, ranges: usize
   return said;
 }
 
-/** Puts the flows of the external cache in `ranges` in doubt; their number. */
-export function shardDoubt(shard: usize, from: u32, count: u32, ranges: usize): u32 {
+/**
+ * Puts the flows of the external cache in `ranges` in doubt; their number. In a group: those that the
+ * member in `place` speaks of.
+ */
+export function shardDoubt(
+  shard: usize,
+  from: u32,
+  count: u32,
+  ranges: usize,
+  place: u32,
+): u32 {
   const table = shard + SHARD_TABLES + TABLE_EXTERNAL * TABLE_SIZE;
   const sums = <usize>load<u32>(table, TABLE_DIGESTS);
+  const shared = load<u32>(table, TABLE_SHARES) != 0;
   const end = endOfSlice(table, from, count);
   let doubted: u32 = 0;
   for (let index = from; index < end && sums != 0; index++) {
@@ -382,6 +396,10 @@ export function shardDoubt(shard: usize, from: u32, count: u32, ranges: usize): 
     if (!isAlive(record) || !isAmong(ranges, record)) continue;
     const object = <u32>load<u8>(record, RECORD_OBJECT);
     if (object & OBJECT_DOUBTED) continue;
+    if (shared) {
+      if (doubt(table, record, place)) doubted++;
+      continue;
+    }
     store<u8>(record, <u8>(object | OBJECT_DOUBTED), RECORD_OBJECT);
     const identity = identityOf(record);
     const sum = sums + DIGEST_DOUBTED + rangeOf(identity);
@@ -392,16 +410,39 @@ export function shardDoubt(shard: usize, from: u32, count: u32, ranges: usize): 
   return doubted;
 }
 
-/** Removes the flows in doubt of the external cache in `ranges`; their number. */
+/** Ends all doubt in the external cache of a group, whatever repair it is left from. */
+export function shardTrust(shard: usize, from: u32, count: u32): u32 {
+  const table = shard + SHARD_TABLES + TABLE_EXTERNAL * TABLE_SIZE;
+  const end = endOfSlice(table, from, count);
+  let trusted: u32 = 0;
+  for (let index = from; index < end; index++) {
+    const record = recordAt(table, index);
+    if (!isAlive(record) || !(<u32>load<u8>(record, RECORD_OBJECT) & OBJECT_DOUBTED)) continue;
+    trust(table, record);
+    trusted++;
+  }
+  leaveAt(shard, table, end);
+  return trusted;
+}
+
+/**
+ * Removes the flows in doubt of the external cache in `ranges`; their number. In a group one stays if
+ * another member than the one in doubt speaks of it.
+ */
 export function shardRemoveDoubted(shard: usize, from: u32, count: u32, ranges: usize): u32 {
   const table = shard + SHARD_TABLES + TABLE_EXTERNAL * TABLE_SIZE;
+  const shared = load<u32>(table, TABLE_SHARES) != 0;
   const end = endOfSlice(table, from, count);
   let removed: u32 = 0;
   for (let index = from; index < end; index++) {
     const record = recordAt(table, index);
     if (!isAlive(record) || !(<u32>load<u8>(record, RECORD_OBJECT) & OBJECT_DOUBTED)) continue;
     if (!isAmong(ranges, record)) continue;
-    digestOut(table, record);
+    if (shared) {
+      if (!leave(table, record)) continue;
+    } else {
+      digestOut(table, record);
+    }
     removeRecord(shard, table, record);
     bump(table + TABLE_DESTROYED);
     removed++;

@@ -48,7 +48,8 @@ export {
 } from './shard';
 
 // digests of tables, and their repair
-export { shardDoubt, shardRemoveDoubted, shardSayAgain } from './digest';
+export { shardDoubt, shardRemoveDoubted, shardSayAgain, shardTrust } from './digest';
+export { shardSpeakers } from './shares';
 
 // shards in ALARM mode
 export { shardExpire, shardRefresh } from './alarm';

@@ -228,6 +228,7 @@ export const RECORD_WSCALE_ORIG = 57; // u8
 export const RECORD_WSCALE_REPLY = 58; // u8
 export const RECORD_OBJECT = 59; // u8: OBJECT_* state and queue bit; written by the shard only
 export const RECORD_SEQUENCE = 60; // u32: sequence it was last sent with; written by the sender only
+export const RECORD_SPEAKERS = 60; // u32, external: places that speak of it (high), and said what it says (low)
 export const RECORD_ADDED = 64; // u32 s: when it entered this table
 export const RECORD_V6 = 68; // u32: address of its v6 part, or 0
 export const RECORD_EXTRA = 72; // u32: address of its extra part, or 0
@@ -286,12 +287,24 @@ export const TABLE_NO_SPACE = 64;
 export const TABLE_UPDATED = 72;
 export const TABLE_DESTROYED = 80;
 export const TABLE_DIGESTS = 88; // u32: address of its digests, or 0: none are kept
+export const TABLE_SHARES = 92; // u32: address of its SHARES_*, or 0: nobody asks whose a flow is
 export const TABLE_SIZE = 96;
 
 // Digests of a table (digest.ts): a sum for each range of flows, then the same of the doubted alone.
 export const DIGEST_RANGES = 1024;
 export const DIGEST_DOUBTED = 8192; // where the second array begins, 8 bytes a range
 export const DIGEST_SIZE = 16384;
+
+// Shares of the members of a multicast group in the digests of an external table (shares.ts). A place is
+// that of the member in the receiver's list.
+export const SHARES_SPEAKER = 0; // u32: bit of the place whose message is being applied; 0: nobody's
+export const SHARES_DOUBTER = 4; // u32: bit of the place whose flows are in doubt
+export const SHARES_BEFORE = 8; // u64: digest of the record at hand before it is changed
+export const SHARES_CONTESTED = 64; // for each place: u32 a range
+export const SHARES_CONTESTED_SIZE = 4096; // of one place
+export const SHARES_SUMS = 65600; // for each place: u64 a range
+export const SHARES_SUMS_SIZE = 8192; // of one place
+export const SHARES_SIZE = 196672;
 
 export const TABLE_INTERNAL = 0;
 export const TABLE_EXTERNAL = 1;
@@ -507,6 +520,9 @@ export const PEER_FIRST = 52; // u32: sequence of the first accepted message
 export const PEER_ACCEPTED = 56; // u64: messages accepted
 export const PEER_LOST = 64; // u64: numbers that never came
 export const PEER_SIZE = 96;
+
+/** In a flow message of a group that was accepted, in the place of its sequence: who said it. */
+export const MESSAGE_PLACE = 4; // u32: index of PEER_OF
 export const NAME_SIZE = 32; // room for a sockaddr_in6 (linux/in6.h)
 
 export const MODE_FTFW = 0;

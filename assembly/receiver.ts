@@ -69,6 +69,7 @@ import {
   RECEIVER_NAMES,
   RECEIVER_PEERS,
   RECEIVER_STRANGERS,
+  MESSAGE_PLACE,
   MODE_ALARM,
   MODE_FTFW,
   MSG_TRUNC,
@@ -384,6 +385,11 @@ function digest(receiver: usize, message: usize): bool {
   }
   if (kind == KIND_FLOW) {
     listMessage(receiver, RECEIVER_FLOWS, RECEIVER_FLOW_COUNT, message);
+    // Its number is accounted for: the shards learn there whose word it is.
+    if (load<u32>(receiver, RECEIVER_NAMES)) {
+      const sender = <usize>load<u32>(receiver, RECEIVER_CURRENT);
+      store<u32>(message, load<u32>(sender, PEER_OF), MESSAGE_PLACE);
+    }
   } else if (kind == KIND_EXPECT) {
     listMessage(receiver, RECEIVER_EXPECTS, RECEIVER_EXPECT_COUNT, message);
   } else if (kind == KIND_ACK) {

@@ -16,6 +16,7 @@ import {
   REQUEST_DELETE,
 } from './ctnetlink';
 import { digestIn, digestOut } from './digest';
+import { confirms, speaks } from './shares';
 import { EXPECT_ENTRY_SIZE } from './expect-layout';
 import {
   clearExpects,
@@ -53,6 +54,7 @@ import {
   KNOWN_PORTS,
   OBJECT_ALIVE,
   OBJECT_DEAD,
+  OBJECT_DOUBTED,
   OBJECT_FRESH,
   OBJECT_FREE,
   OBJECT_NEW,
@@ -130,6 +132,7 @@ import {
   TABLE_KIND,
   TABLE_NO_MEMORY,
   TABLE_RECORDS,
+  TABLE_SHARES,
   TABLE_SIZE,
   TABLE_UPDATED,
   TABLE_USED,
@@ -166,7 +169,7 @@ function stateOf(record: usize): u32 {
 @inline
 function setState(record: usize, state: u32): void {
   const object = <u32>load<u8>(record, RECORD_OBJECT);
-  store<u8>(record, <u8>((object & (OBJECT_QUEUED | OBJECT_FRESH | OBJECT_TOLD)) | state), RECORD_OBJECT);
+  store<u8>(record, <u8>((object & (OBJECT_QUEUED | OBJECT_FRESH | OBJECT_TOLD | OBJECT_DOUBTED)) | state), RECORD_OBJECT);
 }
 
 // ------------------------------------------------------------------------------ kernel events
@@ -287,8 +290,8 @@ function replaceFlow(shard: usize, table: usize, record: usize, flow: usize): bo
   }
   packFlow(record, flow, false);
   digestIn(table, record);
-  const queued = <u32>load<u8>(record, RECORD_OBJECT) & OBJECT_QUEUED;
-  store<u8>(record, <u8>(queued | OBJECT_NEW | OBJECT_FRESH), RECORD_OBJECT);
+  const kept = <u32>load<u8>(record, RECORD_OBJECT) & (OBJECT_QUEUED | OBJECT_DOUBTED);
+  store<u8>(record, <u8>(kept | OBJECT_NEW | OBJECT_FRESH), RECORD_OBJECT);
   const now = load<u32>(CONTROL_NOW);
   store<u32>(record, now, RECORD_STAMP);
   store<u32>(record, now, RECORD_ADDED);
@@ -695,8 +698,9 @@ export function shardReap(shard: usize, list: usize, count: u32): void {
 /** Applies `count` sync messages of a peer to the external cache. */
 export function shardMessages(shard: usize, list: usize, count: u32, wireOptions: u32): void {
   const flow = shard + SHARD_FLOW;
-  const table = tableOf(shard, 1);
+  const table = tableOf(shard, TABLE_EXTERNAL);
   const key = shard + SHARD_SCRATCH;
+  const shares = <usize>load<u32>(table, TABLE_SHARES);
   for (let i: u32 = 0; i < count; i++) {
     const message = <usize>load<u32>(list + (<usize>i << 2));
     const length = <u32>bswap<u16>(load<u16>(message, 2));
@@ -708,6 +712,7 @@ export function shardMessages(shard: usize, list: usize, count: u32, wireOptions
     keyOfTuple(flow + FLOW_ORIG, zoneOfFlow(flow), key);
     const record = findRecord(table, key, flow);
     const type = <u32>load<u8>(message) & 0xf;
+    if (shares != 0) speaks(shares, message);
     if (type == 2) {
       if (record == 0) continue;
       digestOut(table, record);
@@ -716,6 +721,7 @@ export function shardMessages(shard: usize, list: usize, count: u32, wireOptions
     } else if (record == 0) {
       addFlow(shard, table, key, flow);
     } else if (type == 0) {
+      if (shares != 0 && confirms(shares, record)) continue;
       replaceFlow(shard, table, record, flow);
     } else if (partsFor(shard, table, record, flow)) {
       mergeFlow(table, record, flow);

@@ -36,6 +36,7 @@ import {
   RECORD_UNACKED,
   RECORD_V6,
   RECORD_VISIT,
+  SHARES_SIZE,
   TABLE_BUCKETS,
   TABLE_BUCKETS_MAX,
   TABLE_CAPACITY,
@@ -48,6 +49,7 @@ import {
   TABLE_NO_MEMORY,
   TABLE_NO_SPACE,
   TABLE_RECORDS,
+  TABLE_SHARES,
   TABLE_USED,
   HAS_ORIG,
 } from './layout';
@@ -212,4 +214,6 @@ export function clearTable(shard: usize, table: usize): void {
   store<u32>(table, 0, TABLE_COUNT);
   const digests = <usize>load<u32>(table, TABLE_DIGESTS);
   if (digests != 0) memory.fill(digests, 0, DIGEST_SIZE);
+  const shares = <usize>load<u32>(table, TABLE_SHARES);
+  if (shares != 0) memory.fill(shares, 0, SHARES_SIZE);
 }

@@ -446,6 +446,7 @@ export class Arena {
       this.set(table + L.TABLE_CAPACITY, this.shardCapacity);
       this.set(table + L.TABLE_HEADS, layout.heads[kind]!);
       this.set(table + L.TABLE_DIGESTS, layout.digests[kind]!);
+      this.set(table + L.TABLE_SHARES, kind === L.TABLE_EXTERNAL ? layout.shares : 0);
       this.set(table + L.TABLE_BUCKETS, FIRST_BUCKETS);
       this.set(table + L.TABLE_BUCKETS_MAX, Math.max(FIRST_BUCKETS, this.shardCapacity));
     }
@@ -523,6 +524,8 @@ interface ShardLayout {
   heads: [number, number];
   /** Digests of each table, or 0. */
   digests: [number, number];
+  /** Shares of the members of a group in the external one's, or 0. */
+  shares: number;
   queue: number;
   out: number;
   outSize: number;
@@ -546,8 +549,10 @@ function layShard(plan: Plan, capacity: number, limits: ArenaLimits): ShardLayou
   for (const kind of [L.TABLE_INTERNAL, L.TABLE_EXTERNAL]) {
     heads[kind] = plan.reserve(Math.max(FIRST_BUCKETS, capacity) * 4);
     records[kind] = plan.reserve(capacity * L.RECORD_SIZE);
-    if (limits.digests) digests[kind] = plan.reserve(L.DIGEST_SIZE);
+    if (hasDigests(limits, kind)) digests[kind] = plan.reserve(L.DIGEST_SIZE);
   }
+  const shared = limits.multicast && digests[L.TABLE_EXTERNAL] !== 0;
+  const shares = shared ? plan.reserve(L.SHARES_SIZE) : 0;
   const more = limits.expectations === undefined ? 0 : expectCapacity(limits);
   const queue = plan.reserve((capacity + more + 1) * 4);
   // Behind the flows: the bulk send goes through both, upwards.
@@ -559,9 +564,15 @@ function layShard(plan: Plan, capacity: number, limits: ArenaLimits): ShardLayou
   const reporting = (limits.shardOptions & L.SHARD_REPORT) !== 0;
   const reports = reporting ? plan.reserve(L.REPORT_SLOTS * L.FLOW_SIZE) : 0;
   return {
-    ...{ context, records, heads, digests, queue },
+    ...{ context, records, heads, digests, shares, queue },
     ...{ out, outSize, handles, handlesSlot, expects, reports },
   };
+}
+
+/** Digests are of a cache: not of its stand-in when it is disabled. */
+function hasDigests({ digests, shardOptions }: ArenaLimits, kind: number): boolean {
+  const disabled = kind === L.TABLE_INTERNAL ? L.SHARD_BYPASS : L.SHARD_INJECT;
+  return digests === true && (shardOptions & disabled) === 0;
 }
 
 /** Expectations that fit each table of a shard. */

@@ -122,7 +122,10 @@ const expectExpire: Verb = (core, context, words, a) => {
 const sayAgain: Verb = (core, context, words, a) =>
   core.shardSayAgain(context, words[a]!, words[a + 1]!, words[a + 2]!, words[a + 3]!);
 const doubt: Verb = (core, context, words, a) =>
-  core.shardDoubt(context, words[a]!, words[a + 1]!, words[a + 2]!);
+  core.shardDoubt(context, words[a]!, words[a + 1]!, words[a + 2]!, words[a + 3]!);
+const trust: Verb = (core, context, words, a) => core.shardTrust(context, words[a]!, words[a + 1]!);
+const speakers: Verb = (core, context, words, a) =>
+  core.shardSpeakers(context, words[a]!, words[a + 1]!, words[a + 2]!, words[a + 3]!);
 const removeDoubted: Verb = (core, context, words, a) =>
   core.shardRemoveDoubted(context, words[a]!, words[a + 1]!, words[a + 2]!);
 /** Does nothing: makes a worker look at its transmit queue again. */
@@ -157,6 +160,8 @@ export const VERBS = [
   sayAgain,
   doubt,
   removeDoubted,
+  trust,
+  speakers,
 ] as const;
 
 export const VERB = {
@@ -188,5 +193,7 @@ export const VERB = {
   sayAgain: 25,
   doubt: 26,
   removeDoubted: 27,
+  trust: 28,
+  speakers: 29,
 } as const;
 export type VERB = (typeof VERB)[keyof typeof VERB];

@@ -211,7 +211,9 @@ export interface Core {
   ): void;
   shardInjected(shard: number, list: number, count: number, wireOptions: number): void;
   shardSayAgain(shard: number, from: number, count: number, ranges: number, most: number): number;
-  shardDoubt(shard: number, from: number, count: number, ranges: number): number;
+  shardDoubt(shard: number, from: number, count: number, ranges: number, place: number): number;
+  shardTrust(shard: number, from: number, count: number): number;
+  shardSpeakers(shard: number, index: number, count: number, from: number, into: number): number;
   shardRemoveDoubted(shard: number, from: number, count: number, ranges: number): number;
   shardFlush(shard: number, kind: number): void;
   shardSnapshot(shard: number, cursor: number, kind: number, out: number, most: number): number;

@@ -109,6 +109,7 @@ export class SyncNode extends FlowNode {
       capabilities: CAPABILITY.ZONES | (hasDigests(sync) ? CAPABILITY.DIGESTS : 0),
       beaconParts: () => this.digests?.beaconParts(performance.now()) ?? [],
       onTail: (peer, tail, now) => this.digests?.hear(peer, tail, now),
+      onMoved: (from, into) => this.digests?.move(from, into),
       addressOf: (place) => this.peerAddress(place),
       onAbandon: ({ address }) =>
         log.warning(`${address} acknowledges nothing: others do not wait for it any more`),
@@ -509,9 +510,9 @@ function expectationLimits(sync: Sync): { expectations?: ExpectationLimits } {
   return { expectations: { helpers: followed === true ? [] : followed, orphans } };
 }
 
-/** Without one of the caches, and in ALARM, there is nothing that could be compared. */
+/** Without any cache, and in ALARM, there is nothing that could be compared. */
 function hasDigests({ mode, disableInternalCache, disableExternalCache }: Sync): boolean {
-  return mode !== 'ALARM' && !disableInternalCache && !disableExternalCache;
+  return mode !== 'ALARM' && !(disableInternalCache && disableExternalCache);
 }
 
 function shardOptions(sync: Sync): number {

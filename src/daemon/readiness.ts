@@ -122,13 +122,13 @@ function facts(
 /** What the digests say of the tables here and there; undefined: they are not compared. */
 function areEqual({ digests }: SyncNode, peer: Peer, now: number): boolean | undefined {
   if (digests === undefined || !peer.isPresent(now)) return undefined;
-  const verdicts = [digests.external(now), digests.internal(now)];
+  const verdicts = [digests.external(now, peer), digests.internal(now, peer)];
   if (verdicts.some((verdict) => verdict === 'different' || verdict === 'repairing')) return false;
   return verdicts.every((verdict) => verdict === 'equal') ? true : undefined;
 }
 
-function isRepairing({ digests }: SyncNode, now: number): boolean {
-  return [digests?.external(now), digests?.internal(now)].includes('repairing');
+function isRepairing({ digests }: SyncNode, peer: Peer, now: number): boolean {
+  return [digests?.external(now, peer), digests?.internal(now, peer)].includes('repairing');
 }
 
 function peerFacts(
@@ -152,7 +152,7 @@ function peerFacts(
     holdings: peer.holdings,
     externalThen: peer.externalThen,
     equal,
-    repairing: equal === false && isRepairing(node, now),
+    repairing: equal === false && isRepairing(node, peer, now),
   };
 }
 

@@ -6,7 +6,8 @@
 //
 // A difference that passes is none: in FTFW a message that was lost is on its way a moment later. So a
 // range counts as different when it was in two comparisons, a second apart. Nothing is removed on
-// suspicion: see "repair" in assembly/digest.ts. A repair that did not help (messages are lost, or the
+// suspicion: see "repair" in assembly/digest.ts. In a multicast group each peer is compared with what
+// it said itself, and one is repaired at a time (assembly/shares.ts). A repair that did not help (messages are lost, or the
 // cache is full) is tried again, each time after a longer pause.
 
 import { randomBytes } from 'node:crypto';
@@ -23,7 +24,7 @@ import {
   wantedPart,
 } from './digest-parts.js';
 import { SlicedWalk } from './slices.js';
-import { doubtedSums, groupSums, hasBit, rangeSums, setBit } from './sums.js';
+import { contestedFlows, doubtedSums, groupSums, hasBit, rangeSums, setBit } from './sums.js';
 import type { Part } from './tail.js';
 import { someOf } from './teller.js';
 
@@ -41,9 +42,14 @@ const SURE = 2;
 export interface ComparisonParts {
   arena: Arena;
   shards: Shards;
+  /** Of the peer, in the receiver's list. */
+  place: number;
+  /** To this peer. */
   say: (parts: readonly Part[]) => void;
   /** Until the shards have applied every message received so far. */
   settle: () => void;
+  /** False while another peer's flows are being repaired; true: from now on ours are, and no one else's. */
+  mayRepair: () => boolean;
   onFound: (ranges: number) => void;
   onRepaired: (ranges: number, removed: number, failed: number) => void;
 }
@@ -54,8 +60,8 @@ interface Repair {
   count: number;
   began: number;
   asked: number;
-  /** Puts all in doubt, before the peer is asked. */
-  doubting: SlicedWalk;
+  /** Put all in doubt, before the peer is asked, and no one else's. */
+  doubting: readonly SlicedWalk[];
   /** Groups whose end was told. */
   ended: number;
   /** Ranges whose sums agree without the doubted. */
@@ -70,6 +76,8 @@ export class Comparison {
   private lastSums = Number.NEGATIVE_INFINITY;
   /** For each range, comparisons in a row in which it differed. */
   private readonly differed = new Uint8Array(L.DIGEST_RANGES);
+  /** A bit for each group whose ranges we asked for: others may have asked, too. */
+  private asked = 0;
   private repair: Repair | undefined;
   private notBefore = 0;
   private pause = 0;
@@ -90,9 +98,19 @@ export class Comparison {
     this.lastSums = Number.NEGATIVE_INFINITY;
     this.known = 'cannot say';
     this.differed.fill(0);
+    this.asked = 0;
     this.repair = undefined;
     this.notBefore = 0;
     this.pause = 0;
+  }
+
+  get repairing(): boolean {
+    return this.repair !== undefined;
+  }
+
+  /** Ends a repair without an outcome: another peer's flows are to be repaired. */
+  giveWay(): void {
+    this.repair = undefined;
   }
 
   hear({ sums, ranges, said }: DigestParts, now: number): void {
@@ -107,7 +125,8 @@ export class Comparison {
     this.lastSums = now;
     if (this.repair !== undefined) return;
     this.counters.compared++;
-    const ours = groupSums(this.parts.arena, L.TABLE_EXTERNAL);
+    const { arena, place } = this.parts;
+    const ours = groupSums(arena, L.TABLE_EXTERNAL, place);
     let different = 0;
     for (let group = 0; group < GROUPS; group++) {
       if (ours[group] !== sums[group]) different |= 1 << group;
@@ -118,15 +137,21 @@ export class Comparison {
       this.pause = 0;
       return;
     }
-    const sure = this.differed.some((times) => times >= SURE);
-    if (sure) this.known = 'different';
-    if (sure && now >= this.settledAt && now >= this.notBefore) this.begin(now);
-    else this.parts.say([wantedPart(different)]);
+    const sure = [...this.differed.keys()].filter((range) => this.differed[range]! >= SURE);
+    if (sure.length > 0) this.known = this.unclear(sure) ? 'cannot say' : 'different';
+    const due = sure.length > 0 && now >= this.settledAt && now >= this.notBefore;
+    if (due && this.parts.mayRepair()) this.begin(now);
+    else {
+      this.asked = different;
+      this.parts.say([wantedPart(different)]);
+    }
   }
 
   private compareRanges(group: number, sums: BigUint64Array): void {
-    if (this.repair !== undefined) return;
-    const ours = rangeSums(this.parts.arena, L.TABLE_EXTERNAL, group);
+    if (this.repair !== undefined || !(this.asked & (1 << group))) return;
+    this.asked &= ~(1 << group);
+    const { arena, place } = this.parts;
+    const ours = rangeSums(arena, L.TABLE_EXTERNAL, group, place);
     for (let i = 0; i < GROUP; i++) {
       const range = group * GROUP + i;
       const times = this.differed[range]!;
@@ -134,8 +159,14 @@ export class Comparison {
     }
   }
 
+  /** Is there another one's later word on a flow of this peer in every one of these ranges? */
+  private unclear(ranges: readonly number[]): boolean {
+    const { arena, place } = this.parts;
+    return ranges.every((range) => contestedFlows(arena, place, range) > 0);
+  }
+
   private begin(now: number): void {
-    const { arena } = this.parts;
+    const { arena, place } = this.parts;
     const ranges = new Uint8Array(L.DIGEST_RANGES / 8);
     let count = 0;
     this.differed.forEach((times, range) => {
@@ -149,7 +180,12 @@ export class Comparison {
     this.repair = {
       ...{ id: randomBytes(4).readUInt32BE(), ranges, count, began: now, ended: 0, failed: 0 },
       asked: Number.NEGATIVE_INFINITY,
-      doubting: new SlicedWalk(this.parts, L.TABLE_EXTERNAL, VERB.doubt, [at]),
+      doubting: [
+        ...(arena.limits.multicast
+          ? [new SlicedWalk(this.parts, L.TABLE_EXTERNAL, VERB.trust, [])]
+          : []),
+        new SlicedWalk(this.parts, L.TABLE_EXTERNAL, VERB.doubt, [at, place]),
+      ],
       proven: new Uint8Array(ranges.length),
       removing: undefined,
     };
@@ -161,11 +197,12 @@ export class Comparison {
   private hearEnd({ id, group, sums }: NonNullable<DigestParts['said']>): void {
     const { repair } = this;
     if (repair === undefined || repair.id !== id || repair.removing !== undefined) return;
-    if (!repair.doubting.done || repair.ended & (1 << group) || !someOf(repair.ranges, group))
-      return;
+    if (!isDone(repair.doubting) || repair.ended & (1 << group)) return;
+    if (!someOf(repair.ranges, group)) return;
     repair.ended |= 1 << group;
-    const ours = rangeSums(this.parts.arena, L.TABLE_EXTERNAL, group);
-    const doubted = doubtedSums(this.parts.arena, group);
+    const { arena, place } = this.parts;
+    const ours = rangeSums(arena, L.TABLE_EXTERNAL, group, place);
+    const doubted = doubtedSums(arena, group);
     for (let i = 0; i < GROUP; i++) {
       const range = group * GROUP + i;
       if (!hasBit(repair.ranges, range)) continue;
@@ -179,7 +216,7 @@ export class Comparison {
     const { repair } = this;
     if (repair === undefined) return false;
     if (now - repair.began > PATIENCE) this.finish(repair, repair.count, now);
-    else if (!repair.doubting.done) repair.doubting.step();
+    else if (!isDone(repair.doubting)) stepOf(repair.doubting);
     else if (repair.removing !== undefined) this.remove(repair, now);
     else if (this.isTold(repair)) this.beginRemoving(repair);
     else if (now - repair.asked >= AGAIN) {
@@ -216,7 +253,25 @@ export class Comparison {
     this.counters.removed += removed;
     this.pause = failed === 0 ? 0 : Math.min(LONGEST_PAUSE, Math.max(1000, 2 * this.pause));
     this.notBefore = now + this.pause;
-    if (failed > 0) this.known = 'different';
+    if (failed > 0) this.known = this.unclear(unmended(repair)) ? 'cannot say' : 'different';
     this.parts.onRepaired(repair.count - failed, removed, failed);
   }
+}
+
+function isDone(walks: readonly SlicedWalk[]): boolean {
+  return walks.every(({ done }) => done);
+}
+
+/** The next slice of the first walk that has not come to its end. */
+function stepOf(walks: readonly SlicedWalk[]): void {
+  walks.find(({ done }) => !done)?.step();
+}
+
+/** Ranges of a repair that it did not mend. */
+function unmended({ ranges, proven }: Repair): number[] {
+  const list: number[] = [];
+  for (let range = 0; range < L.DIGEST_RANGES; range++) {
+    if (hasBit(ranges, range) && !hasBit(proven, range)) list.push(range);
+  }
+  return list;
 }

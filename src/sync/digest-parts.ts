@@ -7,7 +7,7 @@
 //   RANGES   the owner               the sum of each range of one group
 //   REPAIR   the one who compares    ranges that the owner is to say again
 //   SAID     the owner               all of them are said: their sums, a group each
-//   VERDICT  the one who compares    what came of it, in every beacon
+//   VERDICT  the one who compares    what came of it, for each owner, in every beacon
 
 import * as L from '../../assembly/layout.js';
 import { PART, type Part, type Tail } from './tail.js';
@@ -37,8 +37,8 @@ export interface DigestParts {
   /** `ranges`: a bit for each range. */
   repair?: { id: number; ranges: Uint8Array };
   said?: { id: number; group: number; sums: BigUint64Array };
-  /** `node`: whose flows it is about. */
-  verdict?: { node: bigint; verdict: Verdict };
+  /** `node`: whose flows it is about; in a group there are several. */
+  verdicts?: { node: bigint; verdict: Verdict }[];
 }
 
 export function sumsPart(sums: BigUint64Array): Part {
@@ -106,7 +106,9 @@ function readSaid(view: DataView, told: DigestParts): void {
 
 function readVerdict(view: DataView, told: DigestParts): void {
   const verdict = VERDICTS[view.getUint8(8)];
-  if (verdict !== undefined) told.verdict = { node: view.getBigUint64(0), verdict };
+  if (verdict === undefined) return;
+  told.verdicts ??= [];
+  told.verdicts.push({ node: view.getBigUint64(0), verdict });
 }
 
 function part(type: number, length: number, fill: (view: DataView) => void): Part {

@@ -36,6 +36,8 @@ export interface MembersParts {
   onAbandon: (peer: Peer) => void;
   /** One that was given up acknowledges again: it lacks what was sent meanwhile. */
   onReturn: () => void;
+  /** What came from the place `from` came from `into`; undefined: `from` may be another's from now on. */
+  onMoved: (from: number, into: number | undefined) => void;
 }
 
 export class Members {
@@ -112,6 +114,7 @@ export class Members {
       }
     }
     this.remove(sender);
+    this.parts.onMoved(sender.index, peer.index);
   }
 
   private remove(peer: Peer): void {
@@ -205,5 +208,6 @@ export class Members {
       if (arena.get(entry + L.PEER_OF) === peer.index) arena.set(entry + L.PEER_USED, 0);
     }
     this.remove(peer);
+    this.parts.onMoved(peer.index, undefined);
   }
 }

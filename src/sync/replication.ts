@@ -78,6 +78,8 @@ export interface ReplicationOptions {
   addressOf?: (index: number) => string;
   /** Messages of what was just received were accepted: the peer is alive and heard. */
   onHeard?: (now: number) => void;
+  /** Flows that the peer in place `from` spoke of are those of `into`; undefined: of nobody. */
+  onMoved?: (from: number, into: number | undefined) => void;
   /** Nobody waits for the peer's acknowledgements any more. */
   onAbandon?: (peer: Peer) => void;
 }
@@ -149,6 +151,7 @@ export class Replication {
       addressOf: (index) => options.addressOf?.(index) ?? '',
       onAbandon: (peer) => options.onAbandon?.(peer),
       onReturn: () => options.onResyncRequest(),
+      onMoved: (from, into) => options.onMoved?.(from, into),
     });
     this.hello = new Hello({
       ...{ arena, controls, resend, members: this.members, node: identity.node, group },
@@ -305,9 +308,12 @@ export class Replication {
     this.beacon();
   }
 
-  /** Sends a message of ours to our peers' stations, `parts` in its tail; never in ALARM. */
-  say(parts: readonly Part[]): void {
-    if (!this.silent) this.controls.push({ flags: FLAG.ALIVE, from: 0, to: 0, parts });
+  /**
+   * Sends a message of ours to our peers' stations, `parts` in its tail; never in ALARM. `peer`: the
+   * only one it is meant for.
+   */
+  say(parts: readonly Part[], peer?: Peer): void {
+    if (!this.silent) this.controls.push({ flags: FLAG.ALIVE, from: 0, to: 0, parts, peer });
   }
 
   /** Room that the tail of a message has for parts of its own, in bytes. */

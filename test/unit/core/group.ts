@@ -6,7 +6,9 @@ import * as L from '../../../assembly/layout.js';
 import type { MessageVector } from '../../../src/cache/arena.js';
 import { LocalShards } from '../../../src/cache/shards.js';
 import type { Core } from '../../../src/cache/wasm.js';
+import { Digests } from '../../../src/sync/digests.js';
 import { Replication, type SyncLink } from '../../../src/sync/replication.js';
+import { CAPABILITY } from '../../../src/sync/tail.js';
 import { EXTERNAL, INTERNAL, type Limits, TestNode } from './arena.js';
 import { CLEAN, type Weather } from './pair.js';
 import { nameOfFlow } from './spoken.js';
@@ -22,6 +24,10 @@ export interface Sent {
 export class Member implements SyncLink {
   readonly node: TestNode;
   readonly replication: Replication;
+  /** With `compare` in the limits. */
+  readonly digests: Digests | undefined;
+  /** What the comparison of tables told the operator. */
+  readonly notices: string[] = [];
   readonly inbox: (Sent & { due: number })[] = [];
   readonly seen: Uint8Array[] = [];
   weather = CLEAN;
@@ -41,7 +47,8 @@ export class Member implements SyncLink {
     const { arena } = this.node;
     arena.armNames(0);
     const core = this.node.fn as unknown as Core;
-    this.replication = new Replication(arena, 0, core, new LocalShards(arena, core), this, {
+    const shards = new LocalShards(arena, core);
+    this.replication = new Replication(arena, 0, core, shards, this, {
       startupResync: false,
       addressOf: (index) => `host ${this.node.bytes[arena.peer(index) + L.PEER_ADDRESS + 3]}`,
       onResyncRequest: () => {
@@ -50,7 +57,15 @@ export class Member implements SyncLink {
       },
       onPeerStart: () => {},
       onAbandon: ({ address }) => this.abandoned.push(address),
+      capabilities: limits.compare ? CAPABILITY.DIGESTS : 0,
+      beaconParts: () => this.digests?.beaconParts(this.replication.lastReceived) ?? [],
+      onTail: (peer, tail, now) => this.digests?.hear(peer, tail, now),
+      onMoved: (from, into) => this.digests?.move(from, into),
     });
+    if (!limits.compare) return;
+    const notice = (_: string, text: string): number => this.notices.push(text);
+    this.digests = new Digests({ arena, shards, replication: this.replication, notice });
+    this.digests.complete = true;
   }
 
   send(from: number, to: number): number {
@@ -154,14 +169,24 @@ export class Group {
     for (const member of this.members) member.weather = weather;
   }
 
+  /** The same with promises: what shards answer is heard between the turns. */
+  async runOn(turns: number, each: (turn: number) => void = () => {}): Promise<void> {
+    for (let i = 0; i < turns; i++) {
+      this.run(1, () => each(i));
+      await Promise.resolve();
+      await Promise.resolve();
+    }
+  }
+
   /** Turns of 100 ms. */
   run(turns: number, each: (turn: number) => void = () => {}): void {
     for (let i = 0; i < turns; i++) {
       this.turn++;
       this.now += 100;
       each(i);
-      for (const { node, replication } of this.members) {
+      for (const { node, replication, digests } of this.members) {
         node.now = Math.floor(this.now / 1000);
+        digests?.turn(this.now);
         while (replication.receive(this.now) > 0);
         replication.tick(this.now);
         for (let j = 0; replication.transmit(this.now); j++) {

@@ -51,6 +51,10 @@ export function checkTable(node: TestNode, kind: number): void {
 export function checkDigests(node: TestNode, kind: number): void {
   const digests = node.get(node.table(kind) + L.TABLE_DIGESTS);
   if (digests === 0) return;
+  if (node.get(node.table(kind) + L.TABLE_SHARES) !== 0) {
+    checkShares(node);
+    return;
+  }
   const fresh = new BigUint64Array((2 * L.DIGEST_DOUBTED) / 8);
   for (const record of node.records(kind)) {
     if (node.state(record) === L.OBJECT_DEAD) continue;
@@ -64,6 +68,43 @@ export function checkDigests(node: TestNode, kind: number): void {
   const kept = node.arena.u64.subarray(digests / 8, digests / 8 + fresh.length);
   const wrong = fresh.findIndex((sum, i) => sum !== kept[i]);
   expect(wrong, `range of the ${kind === INTERNAL ? 'internal' : 'external'} cache`).toBe(-1);
+}
+
+/** The same of a group: each member's sums, its contested flows, and what is in doubt. */
+function checkShares(node: TestNode): void {
+  const table = node.table(EXTERNAL);
+  const shares = node.get(table + L.TABLE_SHARES);
+  const doubter = node.get(shares + L.SHARES_DOUBTER);
+  const sums = new BigUint64Array((L.PEERS_MAX * L.SHARES_SUMS_SIZE) / 8);
+  const contested = new Uint32Array((L.PEERS_MAX * L.SHARES_CONTESTED_SIZE) / 4);
+  const doubted = new BigUint64Array(L.DIGEST_RANGES);
+  for (const record of node.records(EXTERNAL)) {
+    const range = node.fn.recordRange!(record);
+    const digest = BigInt(node.fn.recordDigest!(record));
+    const speakers = node.get(record + L.RECORD_SPEAKERS);
+    const agree = speakers & 0xffff;
+    expect(agree & ~(speakers >>> 16), 'whoever agrees speaks of it').toBe(0);
+    for (let place = 0; place < L.PEERS_MAX; place++) {
+      if (agree & (1 << place)) sums[place * L.DIGEST_RANGES + range]! += digest;
+      else if ((speakers >>> 16) & (1 << place)) contested[place * L.DIGEST_RANGES + range]!++;
+    }
+    const inDoubt = (node.bytes[record + L.RECORD_OBJECT]! & L.OBJECT_DOUBTED) !== 0;
+    if (inDoubt && agree & doubter) doubted[range]! += digest;
+  }
+  const { u64, u32 } = node.arena;
+  const sumsAt = (shares + L.SHARES_SUMS) / 8;
+  const wrong = sums.findIndex((sum, i) => sum !== u64[sumsAt + i]);
+  expect(wrong, 'sum of a member').toBe(-1);
+  const contestedAt = (shares + L.SHARES_CONTESTED) / 4;
+  expect(
+    contested.findIndex((count, i) => count !== u32[contestedAt + i]),
+    'contested flows of a member',
+  ).toBe(-1);
+  const doubtedAt = (node.get(table + L.TABLE_DIGESTS) + L.DIGEST_DOUBTED) / 8;
+  expect(
+    doubted.findIndex((sum, i) => sum !== u64[doubtedAt + i]),
+    'sum in doubt',
+  ).toBe(-1);
 }
 
 /** Linear hashing as the textbook has it: h mod 2m, or h mod m where that bucket is yet to come. */

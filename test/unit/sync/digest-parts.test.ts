@@ -57,7 +57,7 @@ describe('parts about digests', () => {
     );
     for (const verdict of VERDICTS) {
       expect(travel(verdictPart(2n ** 63n + 1n, verdict))).toEqual({
-        verdict: { node: 2n ** 63n + 1n, verdict },
+        verdicts: [{ node: 2n ** 63n + 1n, verdict }],
       });
     }
   });

@@ -29,7 +29,10 @@ export interface Pair {
 }
 
 /** Options that both daemons share, or a function of the node that differs. */
-export type PairOptions = Partial<Omit<DaemonOptions, 'program' | 'node' | 'peer' | 'link'>> & {
+export type PairOptions = Partial<
+  Omit<DaemonOptions, 'program' | 'node' | 'peer' | 'link' | 'mode'>
+> & {
+  mode?: string | ((node: Topology['fw1']) => string);
   link?: (node: Topology['fw1'], peer: Topology['fw1']) => string;
   /** Adds to the lab before the daemons start. */
   prepare?: (topology: Topology) => void;
@@ -45,11 +48,14 @@ export async function withPair(
   const daemons: Daemon[] = [];
   try {
     const topology = new Topology(run);
-    const { link, prepare, ...shared } = options;
+    const { link, mode, prepare, ...shared } = options;
     prepare?.(topology);
     const make = (program: Program, node: Topology['fw1']) => {
       const peer = topology.peer(node);
-      const own = link ? { link: link(node, peer) } : {};
+      const own = {
+        ...(link && { link: link(node, peer) }),
+        ...(mode && { mode: typeof mode === 'string' ? mode : mode(node) }),
+      };
       const daemon = new Daemon(run, { ...shared, ...own, program, node, peer });
       daemons.push(daemon);
       return daemon;

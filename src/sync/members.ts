@@ -128,8 +128,9 @@ export class Members {
     if (!group || !tracked || this.required & peer.bit) return;
     this.setRequired(this.required | peer.bit);
     if (!peer.abandoned) return;
-    // What it missed meanwhile is gone from the queue: it gets everything instead.
+    // What it missed meanwhile is gone from the queue: it gets everything instead, and its time for it.
     peer.abandoned = false;
+    this.marks.length = 0;
     onReturn();
   }
 

@@ -3,7 +3,7 @@
 
 import { expect, test } from 'vitest';
 import type { Daemon } from '../../lab/daemon.js';
-import { OURS } from '../../lab/daemon.js';
+import { OURS, parseCache } from '../../lab/daemon.js';
 import { withPair } from '../../lab/pair.js';
 import { compareCaches, waitReplicated } from '../../lab/replication.js';
 import { compareTables, describeDifferences, dumpTable } from '../../lab/table.js';
@@ -150,6 +150,66 @@ describeLab('two nodes of ours', () => {
       await waitReplicated(active, backup, held, 60_000);
       await waitEqual(active, backup);
     });
+  });
+});
+
+describeLab('two nodes of ours, one of them without one of the caches', () => {
+  const flow = (order: string, port: number): string[] => [
+    ...[order, '-s', '10.1.0.79', '-d', '10.2.0.79', '-p', 'udp', '--sport', `${port}`],
+    ...['--dport', '9', ...(order === '-I' ? ['-t', '600'] : [])],
+  ];
+  const without = (name: string, directive: string) => (node: { name: string }) =>
+    `Mode NOTRACK {\n    ${node.name === name ? directive : ''}\n  }`;
+
+  /** Until the backup, which has no internal cache to be asked for, holds the 20 flows. */
+  const waitHeld = (active: Daemon, backup: Daemon): Promise<unknown> =>
+    waitFor(
+      async () => {
+        const { active: count } = parseCache(await backup.client('-s'), 'external');
+        return count === 20 && (await compareCaches(active, backup)).length === 0;
+      },
+      { for: 'the backup to hold 20 flows', timeout: 60_000, every: 200 },
+    );
+
+  test('DisableInternalCache on the backup: it compares and mends all the same', async () => {
+    const mode = without('fw2', 'DisableInternalCache on');
+    await withPair(
+      BOTH,
+      async ({ topology, active, backup }) => {
+        for (let n = 1; n <= 20; n++) topology.fw1.ns.execSync('conntrack', flow('-I', n));
+        await waitHeld(active, backup);
+        await waitEqual(active, backup);
+        await backup.client('-f', 'external');
+        await waitHeld(active, backup);
+        await waitEqual(active, backup);
+        expect((await comparison(active)).said).toBe(20);
+        // Of what the backup does not keep nothing can be said.
+        expect((await comparison(backup)).internal).toBe('cannot say');
+        expect((await comparison(active)).external).toBe('cannot say');
+      },
+      { mode },
+    );
+  });
+
+  test('DisableExternalCache on the backup: nobody can say, and nothing is taken from its kernel', async () => {
+    const mode = without('fw2', 'DisableExternalCache on');
+    await withPair(
+      BOTH,
+      async ({ run, topology, active, backup }) => {
+        for (let n = 1; n <= 20; n++) topology.fw1.ns.execSync('conntrack', flow('-I', n));
+        const held = async (): Promise<number> => (await dumpTable(run, topology.fw2.ns)).size;
+        await waitFor(async () => (await held()) === 20, { for: 'the flows in the kernel' });
+        // The other direction is known: the backup owns nothing, and that is what the active one holds.
+        await waitFor(async () => (await comparison(active)).external === 'equal', {
+          ...{ for: 'the active node to compare', timeout: 30_000, every: 200 },
+          explain: async () => JSON.stringify(await comparison(active)),
+        });
+        expect((await comparison(active)).internal).toBe('cannot say');
+        expect((await comparison(backup)).external).toBe('cannot say');
+        expect(await held()).toBe(20);
+      },
+      { mode },
+    );
   });
 });
 

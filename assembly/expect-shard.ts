@@ -5,6 +5,7 @@
 //
 // An expectation is followed when its helper is one of those the configuration names and its master
 // is in the internal cache: what the filter keeps away from the peers announces nothing there either.
+// One that comes before its master waits for it (expect-wait.ts).
 //
 // Same thread and same order as the flows of the shard, so whatever an event says of a master has
 // been applied before. Sources: linux/netfilter/nfnetlink_conntrack.h; docs/wire-protocol.md.
@@ -33,6 +34,7 @@ import {
   removeExpect,
   zoneOfExpect,
 } from './expect-table';
+import { awaitMaster, endWaiter } from './expect-wait';
 import { MSG_EXP_DEL, MSG_EXP_NEW } from './framing';
 import { hashKey, shardOf } from './hash';
 import {
@@ -144,9 +146,13 @@ export function shardExpectEvents(shard: usize, list: usize, count: u32): void {
     }
     const own = port == load<u32>(CONTROL_PORT_COMMIT) || port == load<u32>(CONTROL_PORT_FLUSH);
     const replicate = port == 0 || !own;
-    if (type == EXP_DELETE) destroyExpect(shard, expect, replicate);
-    else if (isFollowed(shard, expect)) changeExpect(shard, expect, load<u16>(message, 6) != 0, replicate);
-    else bump(shard + SHARD_FILTERED);
+    const fresh = load<u16>(message, 6) != 0;
+    if (type == EXP_DELETE) {
+      endWaiter(shard, expect);
+      destroyExpect(shard, expect, replicate);
+    } else if (!isWanted(shard, expect)) bump(shard + SHARD_FILTERED);
+    else if (hasKnownMaster(shard, expect)) changeExpect(shard, expect, fresh, replicate);
+    else awaitMaster(shard, expect, fresh, replicate);
   }
 }
 
@@ -155,12 +161,16 @@ function refuse(shard: usize, counter: usize, reason: i32): void {
   store<i32>(shard, reason, SHARD_LAST_BAD);
 }
 
-/** By the name of its helper, and by its master. */
-function isFollowed(shard: usize, expect: usize): bool {
+/** Is its helper one of those that are followed? */
+function isWanted(shard: usize, expect: usize): bool {
   const has = load<u32>(expect, EXPECT_PRESENT);
   if (!(has & EXPECT_HAS_MASTER)) return false;
   const prefixes = load<u32>(shard, SHARD_EXPECT_HELPER_COUNT);
-  if (prefixes != 0 && !(has & EXPECT_HAS_HELPER && isListed(shard, expect, prefixes))) return false;
+  return prefixes == 0 || (has & EXPECT_HAS_HELPER && isListed(shard, expect, prefixes));
+}
+
+/** Do the peers know its master, or need they not? */
+function hasKnownMaster(shard: usize, expect: usize): bool {
   return load<u32>(shard, SHARD_EXPECT_ORPHANS) != 0 || hasMaster(shard, expect);
 }
 
@@ -184,7 +194,8 @@ function beginsWith(name: usize, prefix: usize): bool {
   return true;
 }
 
-function hasMaster(shard: usize, expect: usize): bool {
+/** Does the master of the expectation at `expect` live in the internal cache? */
+export function hasMaster(shard: usize, expect: usize): bool {
   const key = shard + SHARD_EXPECT_KEY;
   const table = shard + SHARD_TABLES; // TABLE_INTERNAL is the first
   keyOfTuple(expect + EXPECT_MASTER, zoneOfExpect(expect), key);
@@ -193,7 +204,7 @@ function hasMaster(shard: usize, expect: usize): bool {
 }
 
 /** NEW (`fresh`) or an update of an expectation that is followed. Returns its entry, or 0. */
-function changeExpect(shard: usize, expect: usize, fresh: bool, replicate: bool): usize {
+export function changeExpect(shard: usize, expect: usize, fresh: bool, replicate: bool): usize {
   const table = expectTableOf(shard, TABLE_INTERNAL);
   let record = findExpect(shard, table, expect);
   if (record == 0) {
@@ -262,7 +273,7 @@ export function shardExpectDump(
       refuse(shard, SHARD_EVENT_BAD, reason);
       continue;
     }
-    if (!isFollowed(shard, expect)) continue;
+    if (!isWanted(shard, expect) || !hasKnownMaster(shard, expect)) continue;
     let record = findExpect(shard, table, expect);
     if (record != 0 && livesExpect(record)) mergeExpect(record, expect); // the time left, above all
     else record = changeExpect(shard, expect, true, replicate != 0);

@@ -16,6 +16,7 @@ import {
   EXPECT_ENTRY,
   EXPECT_ENTRY_SIZE,
   SHARD_EXPECT_KEY,
+  SHARD_EXPECT_WAITING,
   SHARD_EXPECTS,
 } from './expect-layout';
 import { MSG_EXP_NEW } from './framing';
@@ -121,7 +122,7 @@ function sameTuple(a: usize, b: usize): bool {
   return memory.compare(a + TUPLE_SRC, b + TUPLE_SRC, TUPLE_DST + 16 - TUPLE_SRC) == 0;
 }
 
-function sameExpect(a: usize, b: usize): bool {
+export function sameExpect(a: usize, b: usize): bool {
   return (
     sameTuple(a + EXPECT_TUPLE, b + EXPECT_TUPLE) &&
     sameTuple(a + EXPECT_MASTER, b + EXPECT_MASTER) &&
@@ -244,6 +245,7 @@ export function dropExpect(shard: usize, record: usize): void {
 export function clearExpects(shard: usize, kind: u32): void {
   const table = expectTableOf(shard, kind);
   if (load<u32>(table, TABLE_CAPACITY) == 0) return;
+  if (kind == TABLE_INTERNAL) store<u32>(shard, 0, SHARD_EXPECT_WAITING);
   const end = endOfExpects(table);
   for (let record = <usize>load<u32>(table, TABLE_RECORDS); record < end; record += EXPECT_ENTRY_SIZE) {
     store<u8>(record, OBJECT_FREE, RECORD_OBJECT);

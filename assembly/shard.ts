@@ -17,7 +17,7 @@ import {
 } from './ctnetlink';
 import { digestIn, digestOut } from './digest';
 import { confirms, speaks } from './shares';
-import { EXPECT_ENTRY_SIZE } from './expect-layout';
+import { EXPECT_ENTRY_SIZE, SHARD_EXPECT_WAITING } from './expect-layout';
 import {
   clearExpects,
   dropExpect,
@@ -25,6 +25,7 @@ import {
   isExpectation,
   nextExpectOfBulk,
 } from './expect-table';
+import { serveWaiters } from './expect-wait';
 import { sayAtOnce, pumpBypass } from './bypass';
 import { filterPasses } from './filter';
 import { isCopy, takeOverCopy } from './inject';
@@ -213,6 +214,7 @@ export function shardEvents(shard: usize, list: usize, count: u32): void {
     } else if (gone) destroyFlow(shard, table, flow, replicate);
     else changeFlow(shard, table, flow, fresh, replicate);
   }
+  if (load<u32>(shard, SHARD_EXPECT_WAITING) != 0) serveWaiters(shard);
 }
 
 function refuseMessage(shard: usize, counter: usize, reason: i32): void {

@@ -461,7 +461,8 @@ export class Arena {
       const name = new TextEncoder().encode(helper.toLowerCase()).subarray(0, E.EXPECT_PREFIX);
       this.bytes.set(name, prefixes + i * E.EXPECT_PREFIX);
     });
-    layouts.forEach(({ context, expects }, shard) => {
+    layouts.forEach(({ context, expects, waiters }, shard) => {
+      this.set(context + E.SHARD_EXPECT_WAITERS, waiters);
       this.set(context + E.SHARD_EXPECT_HELPERS, prefixes);
       this.set(context + E.SHARD_EXPECT_HELPER_COUNT, helpers.length);
       this.set(context + E.SHARD_EXPECT_ORPHANS, orphans ? 1 : 0);
@@ -533,6 +534,8 @@ interface ShardLayout {
   handlesSlot: number;
   /** Internal and external expectations, if they are replicated. */
   expects: { heads: number; entries: number }[];
+  /** Expectations that wait for their master, or 0. */
+  waiters: number;
   /** Ring of ended flows, or 0. */
   reports: number;
 }
@@ -561,11 +564,12 @@ function layShard(plan: Plan, capacity: number, limits: ArenaLimits): ShardLayou
     const heads = plan.reserve(E.EXPECT_BUCKETS * 4);
     expects.push({ heads, entries: plan.reserve(more * E.EXPECT_ENTRY_SIZE) });
   }
+  const waiters = more > 0 ? plan.reserve(E.WAITERS_MAX * E.WAITER_SIZE) : 0;
   const reporting = (limits.shardOptions & L.SHARD_REPORT) !== 0;
   const reports = reporting ? plan.reserve(L.REPORT_SLOTS * L.FLOW_SIZE) : 0;
   return {
     ...{ context, records, heads, digests, shares, queue },
-    ...{ out, outSize, handles, handlesSlot, expects, reports },
+    ...{ out, outSize, handles, handlesSlot, expects, waiters, reports },
   };
 }
 

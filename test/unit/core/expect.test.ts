@@ -78,12 +78,52 @@ describe('an announced connection', () => {
     expect(leaving()).toEqual([0, 5]);
   });
 
-  it('is not followed without its master, and not after the master has gone', () => {
+  it('waits for a master that comes in a later batch, as the first packet of a flow announces it', () => {
+    happens(node, expectMessage('new', { n: 1, port: 5000 }));
+    happens(node, master(2));
+    expect(leaving()).toEqual([0]);
+    happens(node, expectMessage('update', { n: 1, port: 5000, timeout: 7 }));
+    happens(node, master(1));
+    expect(leaving()).toEqual([0, 4]); // both of its events in one message
+    expect(node.count(node.shard + L.SHARD_FILTERED)).toBe(0);
+    happens(node, expectMessage('destroy', { n: 1, port: 5000 }));
+    expect(leaving()).toEqual([5]);
+  });
+
+  it('is not followed when it ends before its master comes', () => {
+    happens(node, expectMessage('new', { n: 1, port: 5000 }));
+    happens(node, expectMessage('new', { n: 1, port: 5001 }));
+    happens(node, expectMessage('destroy', { n: 1, port: 5000 }));
+    happens(node, master(1));
+    expect(leaving()).toEqual([0, 3]);
+    expect(node.count(node.shard + L.SHARD_FILTERED)).toBe(1);
+  });
+
+  it('is filtered when no master comes, and when its master has gone', () => {
     happens(node, expectMessage('new', { n: 1, port: 5000 }));
     happens(node, master(2), kernelMessage('destroy', { n: 2 }));
     happens(node, expectMessage('new', { n: 2, port: 5001 }));
     expect(known(node, INTERNAL)).toEqual([]);
+    node.now += 3;
+    happens(node, master(3));
     expect(node.count(node.shard + L.SHARD_FILTERED)).toBe(2);
+    happens(node, master(1), master(2));
+    expect(known(node, INTERNAL)).toEqual([]);
+  });
+
+  it('makes room for others when no master comes to many', () => {
+    const count = E.WAITERS_MAX + 3;
+    for (let n = 1; n <= count; n++) happens(node, expectMessage('new', { n, port: 5000 }));
+    expect(node.count(node.shard + L.SHARD_FILTERED)).toBe(3);
+    happens(node, ...Array.from({ length: count }, (_, i) => master(i + 1)));
+    expect(known(node, INTERNAL)).toHaveLength(E.WAITERS_MAX);
+  });
+
+  it('does not wait beyond a flush', () => {
+    happens(node, expectMessage('new', { n: 1, port: 5000 }));
+    node.fn.shardFlush!(node.shard, INTERNAL);
+    happens(node, master(1));
+    expect(leaving()).toEqual([0]);
   });
 
   it('needs no master where the internal cache holds no flows', () => {
@@ -313,19 +353,30 @@ describe('FTFW', () => {
         pair.greet();
         pair.weather(toB, toA);
         const model = new Set<string>();
+        const waiting = new Map<string, number>(); // for their masters, since when
         pair.run(80, (turn) => {
           for (let i = next(6); i > 0; i--) {
             const n = 1 + next(8);
             const v6 = n % 2 === 0;
             const of: Announced = { n, v6, port: 1 + next(6), timeout: 1 + next(300) };
             if (!v6) of.nat = 7000 + n; // there is no message for that of IPv6
-            if (turn % 5 === 0)
+            if (turn % 5 === 0) {
               happens(pair.a.node, kernelMessage('update', { n, v6, mark: turn }));
+              for (const key of waiting.keys()) {
+                if (key.startsWith(`${n} `) && waiting.delete(key)) model.add(key);
+              }
+            }
+            for (const [key, since] of waiting) {
+              if (pair.a.node.now - since > 2) waiting.delete(key);
+            }
             const kind = KINDS[next(KINDS.length)]!;
             happens(pair.a.node, expectMessage(kind, of));
             const key = `${n} ${of.port}`;
-            if (kind === 'destroy') model.delete(key);
-            else if (hasMaster(pair, n, v6)) model.add(key);
+            if (kind === 'destroy') {
+              model.delete(key);
+              waiting.delete(key);
+            } else if (hasMaster(pair, n, v6)) model.add(key);
+            else waiting.set(key, pair.a.node.now);
           }
         });
         pair.weather(CLEAN);

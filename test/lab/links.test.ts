@@ -1,9 +1,11 @@
-// Several dedicated links: one of two fails, by its cable or by something in between that swallows
-// what it carries, and flows go on being replicated; afterwards the default link is used again.
+// Several dedicated links: one fails after the other, by its cable or by something in between that
+// swallows what it carries, and flows go on being replicated; afterwards the default link is used again.
 // Also the kinds of link that the interoperation test leaves out.
 //
 //   fw1  sync  ───  sync  fw2        192.168.100.1 ─ .2, fd00:100::1 ─ ::2      (default)
 //   fw1  sync2 ───  sync2 fw2        192.168.101.1 ─ .2, fd00:101::1 ─ ::2
+//   fw1  sync3 ───  sync3 fw2        192.168.102.1 ─ .2, …                      (where four are said)
+//   fw1  sync4 ───  sync4 fw2        192.168.103.1 ─ .2, …
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,6 +15,7 @@ import { Run, veth } from '../../lab/namespace.js';
 import { type Pair, type PairOptions, type Programs, withPair } from '../../lab/pair.js';
 import { waitReplicated } from '../../lab/replication.js';
 import { missingRoot } from '../../lab/require.js';
+import { compareTables, describeDifferences, dumpTable } from '../../lab/table.js';
 import { type Firewall, Topology } from '../../lab/topology.js';
 import { loadFlows } from '../../lab/traffic.js';
 import { sleep, waitFor } from '../../lab/wait.js';
@@ -22,31 +25,39 @@ const BATCH = 40;
 
 type Kind = 'UDP' | 'TCP' | 'Multicast';
 
-/** A second cable between the firewalls, not tracked, like the first. */
-function secondLink({ fw1, fw2 }: Topology): void {
-  veth(fw1.ns, 'sync2', fw2.ns, 'sync2');
+const DEVICES = ['sync', 'sync2', 'sync3', 'sync4'] as const;
+type Device = (typeof DEVICES)[number];
+
+/** One more cable between the firewalls, not tracked, like the first. */
+function oneMoreLink({ fw1, fw2 }: Topology, device: Device): void {
+  const network = networkOf(device);
+  veth(fw1.ns, device, fw2.ns, device);
   for (const fw of [fw1, fw2]) {
     const number = fw.name.at(-1);
     fw.ns.ip(
-      `addr add 192.168.101.${number}/24 dev sync2`,
-      `addr add fd00:101::${number}/64 dev sync2 nodad`,
+      `addr add 192.168.${network}.${number}/24 dev ${device}`,
+      `addr add fd00:${network}::${number}/64 dev ${device} nodad`,
     );
     fw.ns.nft(`
-table inet sync2 {
+table inet ${device} {
   chain in {
     type filter hook prerouting priority raw
-    iifname "sync2" notrack
+    iifname "${device}" notrack
   }
   chain out {
     type filter hook output priority raw
-    oifname "sync2" notrack
+    oifname "${device}" notrack
   }
 }`);
   }
 }
 
-function section(kind: Kind, device: 'sync' | 'sync2', node: Firewall, peer: Firewall): string {
-  const network = device === 'sync' ? 100 : 101;
+function networkOf(device: Device): number {
+  return 100 + DEVICES.indexOf(device);
+}
+
+function section(kind: Kind, device: Device, node: Firewall, peer: Firewall): string {
+  const network = networkOf(device);
   const address = (fw: Firewall): string => `192.168.${network}.${fw.name.at(-1)}`;
   const ends =
     kind === 'Multicast'
@@ -66,15 +77,20 @@ function section(kind: Kind, device: 'sync' | 'sync2', node: Firewall, peer: Fir
   }`;
 }
 
-/** Two daemons with both links, the first cable being the default one. */
-async function withTwoLinks(
+/** Two daemons with the first `count` links, the first cable being the default one. */
+async function withLinks(
   programs: Programs,
   kind: Kind,
+  count: number,
   body: (pair: Pair) => Promise<void>,
 ): Promise<void> {
+  const [first, ...more] = DEVICES.slice(0, count) as [Device, ...Device[]];
   const link = (node: Firewall, peer: Firewall): string =>
-    section(kind, 'sync2', node, peer) + section(kind, 'sync', node, peer);
-  await withPair(programs, body, { prepare: secondLink, link });
+    [...more, first].map((device) => section(kind, device, node, peer)).join('');
+  const prepare = (topology: Topology): void => {
+    for (const device of more) oneMoreLink(topology, device);
+  };
+  await withPair(programs, body, { prepare, link });
 }
 
 /** Creates one more batch of flows in the active kernel. */
@@ -119,22 +135,27 @@ const FAULTS: Fault[] = [
   },
   {
     name: 'the default link swallows everything in silence',
-    begin: ({ fw1, fw2 }) => {
-      for (const { ns } of [fw1, fw2]) {
-        ns.nft(`
+    begin: (topology) => swallow(topology, 'sync'),
+    end: carry,
+  },
+];
+
+/** A link has carrier and carries nothing. */
+function swallow({ fw1, fw2 }: Topology, device: Device): void {
+  for (const { ns } of [fw1, fw2]) {
+    ns.nft(`
 table inet swallow {
   chain arriving {
     type filter hook prerouting priority -400
-    iifname "sync" drop
+    iifname "${device}" drop
   }
 }`);
-      }
-    },
-    end: ({ fw1, fw2 }) => {
-      for (const { ns } of [fw1, fw2]) ns.nft('delete table inet swallow');
-    },
-  },
-];
+  }
+}
+
+function carry({ fw1, fw2 }: Topology): void {
+  for (const { ns } of [fw1, fw2]) ns.nft('delete table inet swallow');
+}
 
 /** Every fault of every kind of link, with the words for the test's name. */
 function named(kinds: readonly Kind[]): [string, Kind, Fault][] {
@@ -144,7 +165,7 @@ function named(kinds: readonly Kind[]): [string, Kind, Fault][] {
 }
 
 async function failOver(programs: Programs, kind: Kind, fault: Fault): Promise<void> {
-  await withTwoLinks(programs, kind, async (pair) => {
+  await withLinks(programs, kind, 2, async (pair) => {
     const { topology, active, backup } = pair;
     await Promise.all([active.greeted(), backup.greeted()]);
     await bothUse(pair, 'sync');
@@ -213,6 +234,59 @@ describe.skipIf(missingRoot() !== undefined)('ours -> ours', () => {
   test.each(named(['TCP', 'Multicast']))('%s, and is mended', async (_, kind, fault) => {
     await failOver(oursOnly, kind, fault);
   });
+
+  // Mostly waiting for silence to mean something: both at the same time.
+  test.concurrent.each<Kind>(['UDP', 'Multicast'])(
+    '%s: of four links one fails after the other while flows come and go, and the default one is used again',
+    async (kind) => {
+      await withLinks(oursOnly, kind, 4, async (pair) => {
+        const { run, topology, active, backup } = pair;
+        const { fw1, fw2 } = topology;
+        await Promise.all([active.greeted(), backup.greeted()]);
+        await bothUse(pair, 'sync');
+        let batch = 0;
+        let stop = false;
+        const traffic = (async () => {
+          while (!stop) {
+            await createFlows(pair, ++batch);
+            // Every third batch ends again, so that ends cross a change of the link, too.
+            if (batch % 3 === 0) {
+              await fw1.ns.exec('conntrack', ['-D', '-p', 'tcp', '-s', `10.1.7.${batch}`]);
+            }
+            await sleep(200);
+          }
+        })();
+        try {
+          fw1.ns.ip('link set sync down');
+          await bothUse(pair, 'sync2');
+          fw2.ns.ip('link set sync2 down');
+          await bothUse(pair, 'sync3');
+          swallow(topology, 'sync3');
+          await bothUse(pair, 'sync4');
+          fw2.ns.ip('link set sync2 up');
+          fw1.ns.ip('link set sync4 down');
+          await bothUse(pair, 'sync2'); // sync3 has carrier, and the peer is not heard there
+          carry(topology);
+          fw1.ns.ip('link set sync up', 'link set sync4 up');
+          await bothUse(pair, 'sync');
+        } finally {
+          stop = true;
+          await traffic;
+        }
+        const lasting = batch - Math.floor(batch / 3);
+        await waitReplicated(active, backup, lasting * BATCH);
+        expect(lasting).toBeGreaterThan(5);
+        await backup.client('-c');
+        const [first, second] = await Promise.all([dumpTable(run, fw1.ns), dumpTable(run, fw2.ns)]);
+        expect(first.size).toBe(lasting * BATCH);
+        expect(describeDifferences(compareTables(first, second))).toBe('');
+        // Acknowledged message by message, nothing was given up and said in bulk.
+        for (const daemon of [active, backup]) {
+          expect(daemon.log()).not.toContain('sending bulk update');
+        }
+      });
+    },
+  );
 
   const remade: [string, PairOptions][] = [
     ['UDP', {}],

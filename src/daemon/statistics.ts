@@ -101,6 +101,7 @@ export function networkCounters({ arena }: SyncNode): NetworkCounters {
     sendMalformed: arena.sumShards(L.SHARD_OVERSIZED),
     lost: of(L.RECEIVER_LOST),
     before: of(L.RECEIVER_BEFORE),
+    ...(arena.limits.multicast && { strangers: of(L.RECEIVER_STRANGERS) }),
   };
 }
 

@@ -104,6 +104,8 @@ export interface NetworkCounters {
   sendMalformed: Count;
   lost: Count;
   before: Count;
+  /** In a multicast group: datagrams of senders for whom there is no room. */
+  strangers?: Count;
 }
 
 export interface RuntimeCounters {
@@ -222,8 +224,15 @@ export function networkText(
     `\t\tPackets before:\t\t${wide(network.before)}\n` +
     '\n' +
     (link === undefined ? '' : activeLinkText(link)) +
+    strangersText(network) +
     (comparison === undefined ? '' : comparisonText(comparison))
   );
+}
+
+/** Behind what C has, and only when there were some. */
+function strangersText({ strangers = 0 }: NetworkCounters): string {
+  if (Number(strangers) === 0) return '';
+  return `multicast group:\n\tDatagrams of strangers:\t${wide(strangers)}\n\n`;
 }
 
 /** Behind what C has, and only while there is a peer that compares. */

@@ -171,7 +171,7 @@ describeLab('two nodes of ours, one of them without one of the caches', () => {
       { for: 'the backup to hold 20 flows', timeout: 60_000, every: 200 },
     );
 
-  test('DisableInternalCache on the backup: it compares and mends all the same', async () => {
+  test.concurrent('DisableInternalCache on the backup: it compares and mends all the same', async () => {
     const mode = without('fw2', 'DisableInternalCache on');
     await withPair(
       BOTH,
@@ -191,7 +191,7 @@ describeLab('two nodes of ours, one of them without one of the caches', () => {
     );
   });
 
-  test('DisableExternalCache on the backup: nobody can say, and nothing is taken from its kernel', async () => {
+  test.concurrent('DisableExternalCache on the backup: nobody can say, and nothing is taken from its kernel', async () => {
     const mode = without('fw2', 'DisableExternalCache on');
     await withPair(
       BOTH,

@@ -129,6 +129,15 @@ describe('conntrackd -s', () => {
 });
 
 describe('conntrackd -s VIEW', () => {
+  it('network, with the strangers in a multicast group when there were some', () => {
+    const group: LinkCounters = { ...udp, kind: 'multicast' };
+    expect(networkText({ ...network, strangers: 0n }, group)).toBe(networkText(network, group));
+    expect(networkText({ ...network, strangers: 12n }, group)).toBe(
+      `${networkText(network, group)}multicast group:\n` +
+        '\tDatagrams of strangers:\t                  12\n\n',
+    );
+  });
+
   it('network', () => {
     expect(networkText(network, { ...udp, kind: 'multicast' })).toBe(
       'network statistics:\n\trecv:\n' +

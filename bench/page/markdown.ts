@@ -41,7 +41,7 @@ const METHODS: Record<string, string> = {
   cli:
     "The `conntrack` command beside Debian's in one namespace, from before the process is made until it " +
     'has ended, standard output a file. `-R` loads what `-o save` of the C command printed. `-E` follows ' +
-    'new flows, eight in one system call, with the event buffer that the system gives.',
+    "new flows, eight in one system call; *the same buffer* is the system's, which C always has.",
 };
 
 const CHART_OF: Record<string, readonly string[]> = {
@@ -216,7 +216,7 @@ const SHORT: readonly { words: string; part: string; name: string; schedulingCla
     name: "event to peer's cache, 20 k/s, p99",
   },
   { words: 'CPU when idle', part: 'memory', name: 'CPU when idle' },
-  { words: '`conntrack -L` of 200,000 flows', part: 'cli', name: '-L of 200 k flows' },
+  { words: '`conntrack -L` of 100,000 flows', part: 'cli', name: '-L of 100 k flows' },
   {
     words: '`conntrack -R` of 100,000 saved lines',
     part: 'cli',

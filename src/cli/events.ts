@@ -1,5 +1,7 @@
 // -E: the kernel's events as they come. A thread of libuv's pool waits on the event socket; then
-// everything that is queued is read, many datagrams a call, and written with one call for each batch.
+// everything that is queued is read, many datagrams a call, and written with one call for each batch. The
+// first event is shown at once; while more come, a millisecond is let pass before the next look, as waking
+// up costs more than ten events do.
 // An overrun of the socket's buffer is reported and the reading goes on. Ends on SIGINT or SIGTERM.
 //
 //   batch area:  ┌─ BATCH × struct mmsghdr ─┬─ BATCH × iovec ─┬─ BATCH slots of SLOT bytes ─┐
@@ -7,6 +9,7 @@
 //
 // socket(7), recvmmsg(2); linux/netfilter/nfnetlink_compat.h for the groups.
 
+import { setTimeout } from 'node:timers/promises';
 import { MMSG_IOV, MMSG_IOVLEN, MMSG_LEN, MMSG_SIZE } from '../../assembly/layout.js';
 import { EXPECT_EVENTS, FLOW_EVENTS, MissingCapability, NetlinkSocket } from '../kernel/netlink.js';
 import {
@@ -44,6 +47,9 @@ const HEADERS = REQUESTS;
 const IOVECS = HEADERS + BATCH * MMSG_SIZE;
 const POLL = IOVECS + BATCH * 16;
 const SLOTS = REQUESTS + 65536;
+/** Receive buffer unless -b is given, as the kernel reports it: some 20,000 events that wait. */
+const BUFFER = 16 * 2 ** 20;
+const GATHER = 1; // ms between two looks while events come
 const IDLE = 60_000; // ms of one wait; signals end it sooner
 
 const OVERRUN = `WARNING: We have hit ENOBUFS! We are losing events.
@@ -73,6 +79,7 @@ export async function followEvents(kernel: FlowKernel, request: Request): Promis
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   if (request.has('buffer-size')) setBufferSize(socket, request.bufferSize);
+  else socket.receiveBuffer(BUFFER);
   const sink = new Sink(kernel);
   const stream = await (expect ? expectStream : flowStream)(kernel, request, sink);
   const reader = new Reader(kernel, socket, stream, (request.output & OUT_TIMESTAMP) !== 0);
@@ -80,10 +87,13 @@ export async function followEvents(kernel: FlowKernel, request: Request): Promis
     while (!stopped) {
       await reader.wait(stop);
       while (!stopped && reader.drain()) {
+        do {
+          sink.flush();
+          await new Promise(setImmediate); // let a signal in
+        } while (!stopped && reader.drain());
         sink.flush();
-        await new Promise(setImmediate); // let a signal in
+        await setTimeout(GATHER);
       }
-      sink.flush();
     }
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);

@@ -2,11 +2,12 @@
 // beside the C command, which follows the same events in the same namespace.
 
 import { type ChildProcess, spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Netns, Run } from '../../lab/namespace.js';
 import { missingPrograms, missingRoot, ROOT } from '../../lab/require.js';
+import { waitFor } from '../../lab/wait.js';
 
 const C = '/usr/sbin/conntrack';
 const OURS = join(ROOT, 'bin/conntrack');
@@ -48,18 +49,28 @@ function follow(program: string, args: string[]): Follower {
   return follower;
 }
 
-/** Until the kernel lists that many netlink sockets that follow flow events. */
-async function listening(count: number): Promise<void> {
-  for (let i = 0; i < 200; i++) {
-    const rows = ns.execSync('cat', ['/proc/net/netlink']).split('\n').slice(1);
-    const following = rows.filter((row) => {
-      const fields = row.trim().split(/\s+/);
-      return fields[1] === '12' && Number.parseInt(fields[3] ?? '0', 16) !== 0;
-    });
-    if (following.length >= count) return;
-    await wait(50);
-  }
-  throw new Error('nobody listens');
+/** Bytes that wait in each netlink socket of the namespace that follows flow events (proc(5)). */
+function waiting(): number[] {
+  const rows = ns.execSync('cat', ['/proc/net/netlink']).split('\n').slice(1);
+  return rows
+    .map((row) => row.trim().split(/\s+/))
+    .filter(
+      ([, protocol, , groups]) => protocol === '12' && Number.parseInt(groups ?? '0', 16) !== 0,
+    )
+    .map((fields) => Number(fields[4]));
+}
+
+function listening(count: number): Promise<unknown> {
+  return waitFor(() => waiting().length >= count, { for: 'somebody who listens' });
+}
+
+/** Until everybody has read all events and shown as many lines as the others. */
+function shown(followers: readonly Follower[]): Promise<unknown> {
+  const lines = () => followers.map(({ stdout }) => stdout.split('\n').length);
+  return waitFor(
+    () => waiting().every((bytes) => bytes === 0) && new Set(lines()).size === 1 && lines()[0]! > 1,
+    { for: 'the events to be shown', explain: () => lines().join(' and ') },
+  );
 }
 
 const LINE = '-s 1.1.1.1 -d 2.2.2.2 -p tcp --sport 10 --dport 20';
@@ -95,7 +106,7 @@ describe.skipIf(missing !== undefined)('events', () => {
     const both = [C, OURS].map((program) => follow(program, line.split(' ')));
     await listening(2);
     change();
-    await wait(300);
+    await shown(both);
     for (const { child } of both) child.kill('SIGINT');
     const status = await Promise.all(both.map(({ ended }) => ended));
     expect(status).toEqual([0, 0]);
@@ -107,22 +118,41 @@ describe.skipIf(missing !== undefined)('events', () => {
 
   test('an overrun is reported, and the reading goes on', async () => {
     const ours = follow(OURS, ['-E', '-b', '2000']);
-    await listening(1);
-    expect(ours.stderr).toMatch(
-      /^NOTICE: Netlink socket buffer size has been set to \d+ bytes\.\n/,
-    );
+    const notice = /^NOTICE: Netlink socket buffer size has been set to \d+ bytes\.\n/;
+    await waitFor(() => notice.test(ours.stderr), { for: 'the notice' });
     ours.child.kill('SIGSTOP');
     for (let i = 0; i < 5; i++) change();
     ours.child.kill('SIGCONT');
-    await wait(300);
+    const overrun = 'WARNING: We have hit ENOBUFS! We are losing events.\n';
+    await waitFor(() => ours.stderr.includes(overrun), { for: 'the overrun' });
+    await waitFor(() => waiting()[0] === 0, { for: 'the rest to be read' });
     const before = ours.stdout.length;
     ns.execSync(C, ['-I', ...LINE.split(' '), '-t', '500', '--state', 'CLOSE']);
-    await wait(300);
+    const line = '    [NEW] tcp      6 500 CLOSE';
+    await waitFor(() => ours.stdout.slice(before).includes(line), { for: 'the next event' });
     ours.child.kill('SIGTERM');
     expect(await ours.ended).toBe(0);
-    expect(ours.stderr).toContain('WARNING: We have hit ENOBUFS! We are losing events.\n');
-    expect(ours.stdout.slice(before)).toContain('    [NEW] tcp      6 500 CLOSE');
     ns.execSync(C, ['-D']);
+  });
+
+  test('a reader that was held up for 3,000 events loses none', async () => {
+    const ours = follow(OURS, ['-E', '-e', 'NEW']);
+    await listening(1);
+    change();
+    await shown([ours]); // now its buffer has its size
+    ours.child.kill('SIGSTOP');
+    const file = join(run.path('files'), 'many');
+    const flows = Array.from({ length: 3000 }, (_, i) => LINE.replace('10', `${i + 1000}`));
+    writeFileSync(file, flows.map((flow) => `-I ${flow} -t 500 --state CLOSE\n`).join(''));
+    ns.execSync(OURS, ['-R', file]);
+    ours.child.kill('SIGCONT');
+    await waitFor(() => ours.stdout.includes('sport=3999 '), { for: 'the last event' });
+    ours.child.kill('SIGTERM');
+    expect(await ours.ended).toBe(0);
+    expect(ours.stderr).toBe(
+      'conntrack v1.4.9 (conntrack-tools): 3002 flow events have been shown.\n',
+    );
+    ns.execSync(C, ['-F']);
   });
 
   test('without the right to listen it says so', () => {

@@ -9,7 +9,6 @@
 // Sleeping after the drain, not before, is what makes both ends meet: a lone event leaves at once,
 // and under load one wake-up (12–15 µs) is shared by everything that came meanwhile.
 
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import * as L from '../../assembly/layout.js';
 import type { Arena, EventBatch } from '../cache/arena.js';
 import type { Shards } from '../cache/shards.js';
@@ -71,6 +70,12 @@ export interface DataPlaneParts {
 export class DataPlane {
   private stopping = false;
   private finished: Promise<void> = Promise.resolve();
+  private ended: () => void = () => undefined;
+  private onFatal: (reason: string) => void = () => undefined;
+  /** Drains in a row that found nothing. */
+  private idle = 0;
+  /** A timer for each length of a nap, ms: to set one anew costs a third of making one. */
+  private naps = new Map<number, NodeJS.Timeout>();
   private batch = 0;
   private readonly batchPositions: number[][];
   private overruns = 0;
@@ -100,9 +105,11 @@ export class DataPlane {
 
   /** Runs until stop(). A failure of the loop, a trap of the module above all, ends the daemon. */
   start(onFatal: (reason: string) => void): void {
-    this.finished = this.run().catch((error: unknown) => {
-      onFatal(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    this.onFatal = onFatal;
+    this.finished = new Promise((resolve) => {
+      this.ended = resolve;
     });
+    this.step();
   }
 
   /** Sets CoalesceTime, in microseconds, from the next turn on. */
@@ -222,16 +229,36 @@ export class DataPlane {
     this.batch = (this.batch + 1) % arena.batches.length;
   }
 
-  private async run(): Promise<void> {
-    let idle = 0;
-    while (!this.stopping) {
-      const { busy, more } = this.turn();
-      idle = busy ? 0 : idle + 1;
-      if (more) await nextTurn();
-      else if (idle <= PATIENCE && this.coalesceTime > 0) await sleep(this.drainInterval());
-      else if (busy) await nextTurn();
-      else await this.sleepUntilWoken();
+  /**
+   * One turn, and when the next one is. Callbacks, not an async loop: at 300 to 1000 turns a second the
+   * promises and fresh timers of one cost a fifth of the daemon's processor time.
+   */
+  private readonly step = (): void => {
+    if (this.stopping) {
+      this.ended();
+      return;
     }
+    try {
+      const { busy, more } = this.turn();
+      this.idle = busy ? 0 : this.idle + 1;
+      if (more) setImmediate(this.step);
+      else if (this.idle <= PATIENCE && this.coalesceTime > 0) this.nap(this.drainInterval());
+      else if (busy) setImmediate(this.step);
+      else this.sleepUntilWoken().then(this.step, this.fail);
+    } catch (error) {
+      this.fail(error);
+    }
+  };
+
+  private readonly fail = (error: unknown): void => {
+    this.ended();
+    this.onFatal(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  };
+
+  private nap(milliseconds: number): void {
+    const timer = this.naps.get(milliseconds);
+    if (timer === undefined) this.naps.set(milliseconds, setTimeout(this.step, milliseconds));
+    else timer.refresh();
   }
 
   /** Ends the sleep: somebody beside the road has given the replication something to send. */
@@ -248,7 +275,7 @@ export class DataPlane {
       Atomics.store(arena.i32, L.CONTROL_ASLEEP / 4, 1);
       if (this.workersAreDone()) {
         Atomics.store(arena.i32, L.CONTROL_ASLEEP / 4, 0);
-        await nextTurn();
+        await new Promise(setImmediate);
         return;
       }
     }

@@ -26,10 +26,14 @@ function foldedMultiply(a: u64, b: u64): u64 {
 // @ts-ignore: decorator
 @inline
 export function hashKey(key: usize): u64 {
-  const folded = foldedMultiply(
-    load<u64>(key) ^ load<u64>(CONTROL_SECRET),
-    load<u64>(key, 8) ^ load<u64>(CONTROL_SECRET + 8),
-  );
+  return hashWords(load<u64>(key), load<u64>(key, 8));
+}
+
+/** Hash of a key that is given as two little-endian words. */
+// @ts-ignore: decorator
+@inline
+export function hashWords(low: u64, high: u64): u64 {
+  const folded = foldedMultiply(low ^ load<u64>(CONTROL_SECRET), high ^ load<u64>(CONTROL_SECRET + 8));
   const spread = folded * 0x9e3779b97f4a7c15;
   return spread ^ (spread >> 32);
 }

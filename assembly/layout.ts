@@ -346,6 +346,7 @@ export const SHARD_LAST_BAD = 400; // i32: reason of the last refused message
 export const SHARD_IGNORED = 408; // u64: events of our own injection
 export const SHARD_FLOW = 448; // Flow scratch
 export const SHARD_SCRATCH = 896; // record-key scratch, 64 bytes
+export const SHARD_TOUCH = 960; // 16 × u32: records of the messages that come next
 export const SHARD_REPORT_RING = 1088; // u32: address of REPORT_SLOTS flows that ended, or 0
 export const SHARD_REPORT_HEAD = 1092; // u32, atomic: flows reported, written by the shard
 export const SHARD_REPORT_TAIL = 1096; // u32, atomic: flows taken, written by main

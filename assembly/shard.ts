@@ -144,6 +144,7 @@ import {
 import { dropParts, keyOfTuple, packFlow, reserveParts, unpackFlow, zoneOfFlow } from './record';
 import { decodeSync, encodeSync, SYNC_EXTENDED, SYNC_OMIT_TIMEOUT, SYNC_WSCALE } from './sync';
 import { addRecord, bump, clearTable, findRecord, removeRecord } from './table';
+import { TOUCHED, touchEvents, touchMessages } from './touch';
 
 // nlmsg_type of subsystem NFNL_SUBSYS_CTNETLINK (linux/netfilter/nfnetlink_conntrack.h)
 const CT_NEW: u32 = 0x0100;
@@ -182,7 +183,9 @@ export function shardEvents(shard: usize, list: usize, count: u32): void {
   const filter = <usize>load<u32>(CONTROL_FILTER);
   const options = load<u32>(shard, SHARD_OPTIONS);
   for (let i: u32 = 0; i < count; i++) {
-    const message = <usize>load<u32>(list + (<usize>i << 2));
+    const place = list + (<usize>i << 2);
+    if (i % TOUCHED == 0) touchEvents(shard, table, place, min<u32>(TOUCHED, count - i));
+    const message = <usize>load<u32>(place);
     const type = <u32>load<u16>(message, 4);
     bump(shard + SHARD_EVENTS);
     const reason = decodeFlow(message, load<u32>(message), flow);
@@ -704,7 +707,9 @@ export function shardMessages(shard: usize, list: usize, count: u32, wireOptions
   const key = shard + SHARD_SCRATCH;
   const shares = <usize>load<u32>(table, TABLE_SHARES);
   for (let i: u32 = 0; i < count; i++) {
-    const message = <usize>load<u32>(list + (<usize>i << 2));
+    const place = list + (<usize>i << 2);
+    if (i % TOUCHED == 0) touchMessages(shard, table, place, min<u32>(TOUCHED, count - i));
+    const message = <usize>load<u32>(place);
     const length = <u32>bswap<u16>(load<u16>(message, 2));
     const reason = decodeSync(message, length, flow, wireOptions);
     if (reason != 0) {

@@ -59,7 +59,7 @@ const AF_INET6: u32 = 10;
 
 // @ts-ignore: decorator
 @inline
-function bucketOf(table: usize, hash: u32): usize {
+export function bucketOf(table: usize, hash: u32): usize {
   const buckets = load<u32>(table, TABLE_BUCKETS);
   // The mask of the next power of two: 2^ceil(log2(buckets)) - 1.
   const mask = (<u32>0xffffffff) >> clz<u32>(buckets - 1);
@@ -170,13 +170,22 @@ function freeRecord(table: usize, record: usize): void {
   store<u32>(table, <u32>record, TABLE_FREE);
 }
 
+/** Head of the bucket that is split `later` splits from now. */
+// @ts-ignore: decorator
+@inline
+export function nextToSplit(table: usize, later: u32): usize {
+  const added = load<u32>(table, TABLE_BUCKETS) + later;
+  const mask = (<u32>0xffffffff) >> clz<u32>(added);
+  return <usize>load<u32>(table, TABLE_HEADS) + (<usize>(added & (mask >> 1)) << 2);
+}
+
 /** Adds bucket `buckets`; its records come from the one bucket that stood in for it so far. */
 function splitBucket(table: usize): void {
   const buckets = load<u32>(table, TABLE_BUCKETS);
   if (buckets >= load<u32>(table, TABLE_BUCKETS_MAX)) return;
   const heads = <usize>load<u32>(table, TABLE_HEADS);
   const mask = (<u32>0xffffffff) >> clz<u32>(buckets); // mask of the grown table
-  const from = heads + (<usize>(buckets & (mask >> 1)) << 2);
+  const from = nextToSplit(table, 0);
   store<u32>(table, buckets + 1, TABLE_BUCKETS);
   let keep: u32 = 0;
   let move: u32 = 0;

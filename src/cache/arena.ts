@@ -83,6 +83,7 @@ const SMALLEST_FLOW = 40; // bytes of the smallest flow message
 const IOVEC = 16;
 const FIRST_BUCKETS = 64;
 const DUMP_BUFFER = 65536; // the kernel fills up to 32 KiB when it is offered this much
+const LARGE_PAGE = 2 * 2 ** 20;
 const REQUEST_BUFFER = 256 * 1024;
 const REQUEST_COUNT = 256;
 const SNAPSHOT_COUNT = 2048;
@@ -158,6 +159,11 @@ export class Arena {
   readonly carries: number[] = [];
   /** What TCP links could not send yet; one area for all of them. */
   readonly backlog: SlotArea;
+  /**
+   * What grows with the flows and is read all over: each index, each slab of records, the side parts.
+   * Their first LARGE_PAGE bytes are left out: small tables stay small.
+   */
+  readonly growing: { start: number; length: number }[] = [];
   /** Two places for the filter: one in force, one for the next. */
   private readonly filters: { places: [number, number]; room: number };
 
@@ -281,6 +287,11 @@ export class Arena {
       );
     }
     const pages = Math.min(65536, Math.ceil((sideStart + sideWanted) / PAGE));
+    for (const { heads, records } of layouts) {
+      for (const start of heads) this.notePart(start, this.shardCapacity * 4);
+      for (const start of records) this.notePart(start, this.shardCapacity * L.RECORD_SIZE);
+    }
+    this.notePart(sideStart, pages * PAGE - sideStart);
     this.memory = makeMemory(pages);
     this.bytes = new Uint8Array(this.memory.buffer);
     this.u32 = new Uint32Array(this.memory.buffer);
@@ -303,6 +314,11 @@ export class Arena {
     if (expectations !== undefined) this.initExpectations(expectations, layouts, prefixes);
     this.initSender(senderLists, ringSize);
     this.initReceiver(receiverLists);
+  }
+
+  private notePart(start: number, length: number): void {
+    if (length <= LARGE_PAGE) return;
+    this.growing.push({ start: start + LARGE_PAGE, length: length - LARGE_PAGE });
   }
 
   /**

@@ -15,7 +15,7 @@ import { type Core, compileModule, instantiate } from '../cache/wasm.js';
 import type { Config } from '../config/index.js';
 import type { EventSource } from '../kernel/events.js';
 import { RequestSocket } from '../kernel/requests.js';
-import { addressOf, close, eventfd } from '../kernel/syscalls.js';
+import { addressOf, close, eventfd, preferLargePages } from '../kernel/syscalls.js';
 import {
   flushKernelTable,
   readKernelTable,
@@ -97,6 +97,7 @@ export abstract class FlowNode {
       ...(general.filter === undefined ? {} : { filter: compileFilter(general.filter) }),
     });
     this.base = addressOf(this.arena.memory);
+    for (const { start, length } of this.arena.growing) preferLargePages(this.base + start, length);
     const module = compileModule();
     this.core = instantiate(module, this.arena.memory);
     this.arena.set(L.CONTROL_NOW, monotonicSeconds());

@@ -123,10 +123,15 @@ export function addressOf(memory: WebAssembly.Memory): number {
 }
 
 const MADV_HUGEPAGE = 14; // asm-generic/mman-common.h
+const SMALL_PAGE = 4096;
 
-/** Asks for large pages of memory that will be filled: a hint, which the kernel may ignore. */
+/**
+ * Asks for large pages of memory that will be filled: a hint, which the kernel may ignore. A small page
+ * of which only a part belongs to it is left out.
+ */
 export function preferLargePages(address: number, length: number): void {
-  cMadvise(address, length, MADV_HUGEPAGE);
+  const start = Math.ceil(address / SMALL_PAGE) * SMALL_PAGE;
+  cMadvise(start, address + length - start, MADV_HUGEPAGE);
 }
 
 export function socket(domain: number, type: number, protocol: number): number {

@@ -409,7 +409,9 @@ export function shardDump(shard: usize, list: usize, count: u32, tell: u32): voi
   const options = load<u32>(shard, SHARD_OPTIONS);
   const filter = <usize>load<u32>(CONTROL_FILTER);
   for (let i: u32 = 0; i < count; i++) {
-    const message = <usize>load<u32>(list + (<usize>i << 2));
+    const place = list + (<usize>i << 2);
+    if (i % TOUCHED == 0) touchEvents(shard, table, place, min<u32>(TOUCHED, count - i));
+    const message = <usize>load<u32>(place);
     const reason = decodeFlow(message, load<u32>(message), flow);
     if (reason != 0) {
       refuseMessage(shard, SHARD_EVENT_BAD, reason);

@@ -81,16 +81,25 @@ async function main(options: Options): Promise<void> {
     process.stderr.write(`${what} failed: ${reason}\n`);
     process.exitCode = 1;
   };
-  await runAll(parts, { quick, collector, progress, fail });
-  const figures = collector
-    .figures()
-    .filter(({ part }) => parts.has(part as PartName))
-    .sort((a, b) => PARTS.indexOf(a.part as PartName) - PARTS.indexOf(b.part as PartName));
+  const measured = (): Results => ({
+    ...{ format: 1, machine, quick, seconds: elapsed(), failures },
+    figures: collector
+      .figures()
+      .filter(({ part }) => parts.has(part as PartName))
+      .sort((a, b) => PARTS.indexOf(a.part as PartName) - PARTS.indexOf(b.part as PartName)),
+  });
+  const save = (results: Results): void => {
+    if (options.json !== undefined) writeResults(options.json, results);
+  };
+  // After each part: a run that is cut off leaves what it has measured, and says so.
+  const done = (): void =>
+    save({ ...measured(), failures: [...failures, 'run: it has not come to its end'] });
+  await runAll(parts, { quick, collector, progress, fail, done });
+  const { figures } = measured();
   process.stdout.write(`${renderTable(figures)}\n`);
   if (old) process.stdout.write(`\nsince ${old.machine.date}\n${compare(old.figures, figures)}\n`);
-  const measured: Results = { format: 1, machine, quick, seconds: elapsed(), figures, failures };
-  const results = base ? mergeResults(base, measured, parts) : measured;
-  if (options.json !== undefined) writeResults(options.json, results);
+  const results = base ? mergeResults(base, measured(), parts) : measured();
+  save(results);
   if (options.report) publish(results);
 }
 
@@ -117,6 +126,7 @@ async function runAlone(
     } catch (error) {
       context.fail(part, error);
     }
+    context.done();
   }
 }
 

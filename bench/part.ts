@@ -10,6 +10,8 @@ export interface PartContext {
   progress: (text: string) => void;
   /** A measurement could not be made; the others go on. */
   fail: (what: string, error: unknown) => void;
+  /** A part, or a turn of those that share nodes, has come to its end. */
+  done: () => void;
 }
 
 export type Part = (context: PartContext) => void | Promise<void>;

@@ -33,7 +33,7 @@ const KERNEL_FLOWS = 350_000;
 /** Runs the experiments, ours and the C daemon in turn. */
 export async function runTrials(
   experiments: readonly Experiment[],
-  { quick, collector, progress, fail }: PartContext,
+  { quick, collector, progress, fail, done }: PartContext,
 ): Promise<void> {
   await withKernelLimit(KERNEL_FLOWS, async () => {
     for (let turn = 0; turn < (quick ? 1 : TURNS); turn++) {
@@ -46,7 +46,7 @@ export async function runTrials(
           const add = (figure: Measured, value: number): void =>
             collector.add(side, { ...figure, rivalName: 'C' }, value);
           progress(`turn ${turn + 1}, ${who}: warm-up`);
-          await warmUp(nodes);
+          await warmUp(nodes, !quick);
           for (const { name, run } of chosen) {
             now = name;
             progress(`turn ${turn + 1}, ${who}: ${name}`);
@@ -55,6 +55,7 @@ export async function runTrials(
         });
         // What state the nodes are in is unknown now: on to the other contestant with new ones.
         await measured.catch((error) => fail(`${now} of ${who}`, error));
+        done();
       }
     }
   });

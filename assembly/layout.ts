@@ -239,7 +239,7 @@ export const RECORD_UNACKED = 79; // u8: 1 while the resend queue holds it; writ
 export const RECORD_SIZE = 80;
 
 export const OBJECT_STATE = 0x3; // mask of the state
-export const OBJECT_NEW = 0; // added, never updated: travels as NEW
+export const OBJECT_NEW = 0; // added, not updated since its NEW left: travels as NEW
 export const OBJECT_ALIVE = 1; // updated at least once: travels as UPD
 export const OBJECT_DEAD = 2; // destroyed, kept until its DEL is acknowledged
 export const OBJECT_FREE = 3; // on the free list

@@ -250,9 +250,21 @@ function mergeFlow(table: usize, record: usize, flow: usize): void {
   digestOut(table, record);
   packFlow(record, flow, false);
   digestIn(table, record);
-  setState(record, OBJECT_ALIVE);
+  setUpdated(record);
   store<u32>(record, load<u32>(CONTROL_NOW), RECORD_STAMP);
   bump(table + TABLE_UPDATED);
+}
+
+/**
+ * A record whose NEW still waits for its turn stays new: as an UPD it would be merged into whatever
+ * the peer, or its kernel, has left of an older flow on the tuple.
+ */
+// @ts-ignore: decorator
+@inline
+function setUpdated(record: usize): void {
+  const object = <u32>load<u8>(record, RECORD_OBJECT);
+  if ((object & (OBJECT_STATE | OBJECT_QUEUED)) == (OBJECT_NEW | OBJECT_QUEUED)) return;
+  setState(record, OBJECT_ALIVE);
 }
 
 /** reserveParts(), with a refusal counted. */
@@ -446,7 +458,7 @@ export function shardDump(shard: usize, list: usize, count: u32, tell: u32): voi
       found = false;
       changed = mergeDumped(table, record, flow, load<u8>(record, RECORD_VISIT) == visit);
       if (changed) {
-        setState(record, OBJECT_ALIVE);
+        setUpdated(record);
         bump(table + TABLE_UPDATED);
       }
     }

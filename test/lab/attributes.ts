@@ -1,4 +1,4 @@
-// What conntrack(8) does not print of a kernel's flows: window scales, tags of SCTP, sequence
+// What conntrack(8) does not print of a kernel's flows: window scales and flags of TCP, tags of SCTP, sequence
 // adjustment, SYN proxy, master. Read from a dump with a parser of its own, which knows nothing of
 // the product's codec.
 //
@@ -23,12 +23,14 @@ const CTA = {
   synproxy: 24,
 } as const;
 const PROTOINFO = { tcp: 1, sctp: 3 } as const;
-const TCP = { wscaleOrig: 2, wscaleReply: 3 } as const;
+const TCP = { wscaleOrig: 2, wscaleReply: 3, flagsOrig: 4, flagsReply: 5 } as const;
 const SCTP = { state: 1, vtagOrig: 2, vtagReply: 3 } as const;
 
 /** Attributes of one flow, in hex; absent ones are absent. */
 export interface Hidden {
   wscale?: string;
+  /** Flags and mask of each direction; those of a flow at work come and go without an event. */
+  tcpFlags?: string;
   sctp?: string;
   seqAdjust?: string;
   synproxy?: string;
@@ -60,6 +62,7 @@ function hidden(flow: Attributes): Hidden {
   const sctp = attributes(info.get(PROTOINFO.sctp) ?? Buffer.alloc(0));
   const all: Hidden = {
     wscale: [TCP.wscaleOrig, TCP.wscaleReply].map((type) => hex(tcp.get(type))).join('.'),
+    tcpFlags: [TCP.flagsOrig, TCP.flagsReply].map((type) => hex(tcp.get(type))).join('.'),
     sctp: [SCTP.state, SCTP.vtagOrig, SCTP.vtagReply].map((type) => hex(sctp.get(type))).join('.'),
     seqAdjust: [CTA.seqAdjOrig, CTA.seqAdjReply].map((type) => values(flow.get(type))).join('/'),
     synproxy: values(flow.get(CTA.synproxy)),

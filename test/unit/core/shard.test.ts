@@ -62,7 +62,8 @@ class Model {
     }
     if (!entry) this.add(n, 'new');
     else if (kind === 'update' && (entry.state === 'new' || entry.state === 'alive')) {
-      entry.state = 'alive';
+      // What was not sent as new yet still will be.
+      if (!(entry.state === 'new' && entry.queued)) entry.state = 'alive';
     } else Object.assign(entry, { state: 'new', fresh: true, told: false });
     this.entries.get(n)!.visit = this.visit;
     if (replicate) this.enqueue(n);

@@ -33,6 +33,7 @@ afterAll(() => run?.remove());
 
 /** A terminal in which --top runs; when that ends, its status and the state of the terminal. */
 class Terminal {
+  static kind = 'xterm';
   output = '';
   readonly child;
   readonly closed: Promise<unknown>;
@@ -40,7 +41,8 @@ class Terminal {
   constructor(rows: number, columns: number, ...options: string[]) {
     const top = [`${ROOT}/bin/conntrack`, '--top', '--interval', '0.3', ...options].join(' ');
     const line = `stty rows ${rows} cols ${columns}; ${top}; echo "status=$?"; stty -a`;
-    this.child = ns.spawn('script', ['-qfec', line, '/dev/null'], { stdio: 'pipe' });
+    const env = { ...process.env, TERM: Terminal.kind };
+    this.child = ns.spawn('script', ['-qfec', line, '/dev/null'], { stdio: 'pipe', env });
     this.child.stdout?.setEncoding('utf8').on('data', (text) => {
       this.output += text;
     });
@@ -197,6 +199,18 @@ describe.skipIf(missing !== undefined)('--top in a terminal', () => {
     });
     top.type('q');
     expectRestored(await top.ended(), 0);
+  });
+
+  test('a dumb terminal gets one picture without escapes', async () => {
+    Terminal.kind = 'dumb';
+    try {
+      const top = start(24, 80);
+      await waitFor(() => top.output.includes('status=0'), { for: 'the end of --top' });
+      expect(top.output).toMatch(/^5 flows/);
+      expect(top.output).not.toContain('\x1b');
+    } finally {
+      Terminal.kind = 'xterm';
+    }
   });
 
   test.each(['SIGTERM', 'SIGHUP', 'SIGINT'] as const)(

@@ -23,8 +23,13 @@ const HEADS: Readonly<Record<ViewName, string>> = {
   ports: 'PORT',
   states: 'STATE',
 };
-const NUMBER = 10;
-const TITLE_MIN = 20;
+const NUMBER = 9;
+
+/** The numbers of a row, in their order on the screen. */
+const COLUMNS = ['rate', 'bytes', 'packets', 'last'] as const;
+type Column = (typeof COLUMNS)[number];
+/** In a narrow terminal those that come first here are shown, after the one that is sorted by. */
+const PRIORITY: readonly Column[] = ['rate', 'last', 'bytes', 'packets'];
 
 /** Lines that are not rows. */
 export const FURNITURE = 4;
@@ -38,50 +43,58 @@ export function picture(
   color: boolean,
 ): string[] {
   const paint = (text: string, how: string) => (color ? `${how}${text}${PLAIN}` : text);
+  const shown = columnsFor(look, mood, columns);
+  const line = (title: string, cells: Readonly<Record<Column, string>>) => {
+    const right = shown.map((column) => cells[column].padStart(NUMBER)).join('');
+    const room = Math.max(0, columns - right.length);
+    return cut(cut(title, room).padEnd(room) + right, columns);
+  };
   const lines = [
     paint(cut(summary(look, mood), columns), BOLD),
-    cut(note(look, mood), columns),
-    paint(cut(row(HEADS[mood.view], heads(mood), columns), columns), REVERSE),
-    ...look.rows.map((each) => cut(row(each.title, cells(each, mood), columns), columns)),
+    cut(note(mood, columns), columns),
+    paint(line(HEADS[mood.view], heads(mood)), REVERSE),
+    ...look.rows.map((each) => line(`${each.title} ${each.detail}`.trimEnd(), cells(each, mood))),
   ];
   return lines.slice(0, rows);
+}
+
+/** As many numbers as leave room for the titles, at least one. */
+function columnsFor(look: Look, mood: Mood, columns: number): Column[] {
+  const widest = Math.max(...look.rows.map(({ title }) => title.length), HEADS[mood.view].length);
+  const fitting = Math.max(1, Math.floor((columns - widest) / NUMBER));
+  const { sort } = mood;
+  const first: Column = sort === 'flows' || sort === 'timeout' ? 'last' : sort;
+  const chosen = [...new Set([first, ...PRIORITY])].slice(0, fitting);
+  return COLUMNS.filter((column) => chosen.includes(column));
 }
 
 function summary(look: Look, mood: Mood): string {
   const change = `+${look.added} -${look.gone} in ${mood.interval} s`;
   const rate = look.counted ? `  ${sized(look.rate)}B/s` : '';
-  return `${look.flows} flows  ${change}${rate}  by ${mood.sort}${mood.paused ? '  PAUSED' : ''}`;
+  const uncounted =
+    look.counted || look.flows === 0 ? '' : '  (no bytes: nf_conntrack_acct is off)';
+  const paused = mood.paused ? '  PAUSED' : '';
+  return `${look.flows} flows  ${change}${rate}  by ${mood.sort}${paused}${uncounted}`;
 }
 
-function note(look: Look, mood: Mood): string {
+/** What the keys do: the long form where it fits. What ends it stands where it is never cut. */
+function note(mood: Mood, columns: number): string {
   if (mood.typing) return `filter: ${mood.filter}_`;
   if (mood.filter !== '') return `filter: ${mood.filter}  (Esc clears it)`;
-  if (!look.counted && look.flows > 0) {
-    return 'no byte counts: sysctl net.netfilter.nf_conntrack_acct is off';
-  }
-  const views = VIEWS.map((name, i) => `${i + 1} ${name}`).join('  ');
-  return `${views}  |  r b k n t: sort  / filter  space pause  + - interval  q quit`;
+  const views = VIEWS.map((name, i) => `${i + 1} ${name}`).join(' ');
+  const sorts = 'r)ate b)ytes pac(k)ets n)umber t)ime';
+  const long = `q quit  ${views}  ${sorts}  / filter  space pause  +- interval`;
+  return long.length <= columns ? long : `q quit  ${views}  rbknt sort  / filter  space pause +-`;
 }
 
-function heads(mood: Mood): string[] {
+function heads(mood: Mood): Record<Column, string> {
   const last = mood.view === 'flows' ? 'TIMEOUT' : 'FLOWS';
-  return ['RATE/s', 'BYTES', 'PACKETS', last];
+  return { rate: 'BYTES/s', bytes: 'BYTES', packets: 'PACKETS', last };
 }
 
-function cells(each: Row, mood: Mood): string[] {
-  const last = mood.view === 'flows' ? each.timeout : each.flows;
-  return [sized(each.rate), sized(each.bytes), sized(each.packets), `${last}`];
-}
-
-/** The title on the left, numbers in columns on the right: as many as leave room for the title. */
-function row(title: string, numbers: readonly string[], columns: number): string {
-  const fitting = Math.max(1, Math.floor((columns - TITLE_MIN) / NUMBER));
-  const right = numbers
-    .slice(0, fitting)
-    .map((text) => text.padStart(NUMBER))
-    .join('');
-  const room = Math.max(8, columns - right.length);
-  return cut(title, room).padEnd(room) + right;
+function cells(each: Row, mood: Mood): Record<Column, string> {
+  const last = `${mood.view === 'flows' ? each.timeout : each.flows}`;
+  return { rate: sized(each.rate), bytes: sized(each.bytes), packets: sized(each.packets), last };
 }
 
 function cut(text: string, columns: number): string {

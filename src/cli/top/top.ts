@@ -1,7 +1,7 @@
 // --top: the table as a live picture, like top(1) for flows. Every interval one dump of the kernel's
 // table streams through view.ts; the picture is drawn in the terminal's other screen, so that what
 // was there before comes back at the end, however that comes: q, Ctrl-C, a signal, or the end of the
-// connection. Without a terminal one picture is printed and that is all.
+// connection. Without a terminal, or in a dumb one, one picture is printed and that is all.
 
 import { usageError } from '../complain.js';
 import { FlowKernel } from '../flow-kernel.js';
@@ -37,7 +37,8 @@ const VIEW_WORDS: Readonly<Record<string, ViewName>> = {
 /** Shows the table until it is told to end; returns the exit status. */
 export async function showTop(request: Request): Promise<number> {
   const top = new Top(request);
-  return process.stdout.isTTY ? top.live() : top.once();
+  const { TERM = 'dumb' } = process.env; // a terminal that cannot place its cursor gets one picture
+  return process.stdout.isTTY && TERM !== 'dumb' ? top.live() : top.once();
 }
 
 class Top {
@@ -67,7 +68,8 @@ class Top {
     await new Promise((resolve) => setTimeout(resolve, this.mood.interval * 1000));
     this.take(rows);
     const color = (this.request.output & OUT_COLOR) !== 0;
-    const lines = picture(this.look!, this.mood, 120, rows + FURNITURE, color);
+    const columns = process.stdout.columns || 120;
+    const lines = picture(this.look!, this.mood, columns, rows + FURNITURE, color);
     process.stdout.write(`${lines.map((line) => line.trimEnd()).join('\n')}\n`);
     this.kernel.close();
     return 0;

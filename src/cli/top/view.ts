@@ -8,8 +8,16 @@ import {
   SAW_COUNTERS_ORIG,
   SAW_COUNTERS_REPLY,
 } from '../../../assembly/layout.js';
-import { AF_INET, layer4Name, stateName } from '../../report/names.js';
+import {
+  AF_INET,
+  IPPROTO_GRE,
+  IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
+  layer4Name,
+  stateName,
+} from '../../report/names.js';
 import type { FlowReader } from '../../report/reader.js';
+import { hasPorts as hasPortsOrKeys } from '../tuple.js';
 import { best } from './best.js';
 
 export const VIEWS = ['flows', 'sources', 'ports', 'states'] as const;
@@ -21,6 +29,8 @@ export type Sort = (typeof SORTS)[number];
 /** One row: what it is about and its sums. Rates are bytes per second. */
 export interface Row {
   readonly title: string;
+  /** What may be cut off where there is no room: the state of a flow. */
+  readonly detail: string;
   rate: number;
   bytes: number;
   packets: number;
@@ -78,8 +88,8 @@ export class Looking {
     private readonly filter: string,
     private readonly seconds: number,
   ) {
-    // Flows without counters are ranked by what is left of their time instead.
-    this.rows = best<Row>(most, (row) => row[sort] || row.timeout / 2 ** 40);
+    // Where that tells nothing apart, a flow is ranked by what is left of its time, a sum by its flows.
+    this.rows = best<Row>(most, (row) => row[sort] || (row.timeout || row.flows) / 2 ** 40);
   }
 
   /** Takes one flow, as it lies in memory now. */
@@ -91,7 +101,7 @@ export class Looking {
     // Ids are hashes: two flows may share one, which must not count twice.
     if (old !== undefined && !this.after.has(id)) this.matched++;
     this.after.set(id, bytes);
-    if (bytes > 0) this.counted = true;
+    if (flow.saw(SAW_COUNTERS_ORIG)) this.counted = true;
     // A flow that is new since the last look has sent all its bytes since then.
     const rate = this.first ? 0 : Math.max(0, bytes - (old ?? 0)) / this.seconds;
     this.rate += rate;
@@ -102,13 +112,18 @@ export class Looking {
   private takeSingle(flow: FlowReader, bytes: number, rate: number): void {
     const packets = counters(flow, 'packets');
     const timeout = flow.has(HAS_TIMEOUT) ? flow.timeout : 0;
-    const row = { title: '', rate, bytes, packets, flows: 1, timeout };
+    const sums = { rate, bytes, packets, flows: 1, timeout };
+    const row = { title: '', detail: '', ...sums };
     // The text is made only of flows that are shown, unless it decides that.
-    if (this.filter === '') this.rows.offer(row, () => ({ ...row, title: flowTitle(flow) }));
+    if (this.filter === '') this.rows.offer(row, () => ({ ...flowText(flow), ...sums }));
     else {
-      const title = flowTitle(flow);
-      if (title.includes(this.filter)) this.rows.offer(row, () => ({ ...row, title }));
+      const shown = { ...flowText(flow), ...sums };
+      if (this.passes(shown)) this.rows.offer(shown, () => shown);
     }
+  }
+
+  private passes({ title, detail }: Row): boolean {
+    return `${title} ${detail}`.includes(this.filter);
   }
 
   private add(flow: FlowReader, bytes: number, rate: number): void {
@@ -116,7 +131,7 @@ export class Looking {
     let row = this.sums.get(key);
     if (row === undefined) {
       const title = titleOf(this.view, flow);
-      row = { title, rate: 0, bytes: 0, packets: 0, flows: 0, timeout: 0 };
+      row = { title, detail: '', rate: 0, bytes: 0, packets: 0, flows: 0, timeout: 0 };
       this.sums.set(key, row);
     }
     row.rate += rate;
@@ -127,7 +142,7 @@ export class Looking {
 
   result(): Look {
     for (const row of this.sums.values()) {
-      if (row.title.includes(this.filter)) this.rows.offer(row, () => row);
+      if (this.passes(row)) this.rows.offer(row, () => row);
     }
     const { flows, counted, rate, matched, first, before } = this;
     return {
@@ -152,7 +167,7 @@ function counters(flow: FlowReader, what: 'bytes' | 'packets'): number {
 /** What a row sums up: a number where one can tell, text otherwise. */
 function keyOf(view: ViewName, flow: FlowReader): number | string {
   const { orig } = flow;
-  if (view === 'ports') return orig.protocol * 65536 + orig.dport;
+  if (view === 'ports') return orig.protocol * 65536 + portOf(flow);
   if (view === 'states') {
     return orig.protocol * 256 + (flow.has(HAS_STATE) ? flow.state : 255);
   }
@@ -165,7 +180,7 @@ function titleOf(view: ViewName, flow: FlowReader): string {
   const { orig } = flow;
   const protocol = protocolText(orig.protocol);
   if (view === 'sources') return orig.src;
-  if (view === 'ports') return `${protocol} ${orig.dport}`;
+  if (view === 'ports') return portTitle(flow, protocol);
   const state = flow.has(HAS_STATE) ? stateName(orig.protocol, flow.state) : undefined;
   return state === undefined ? protocol : `${protocol} ${state}`;
 }
@@ -175,17 +190,47 @@ function protocolText(protocol: number): string {
   return name === 'unknown' ? `${protocol}` : name;
 }
 
-/** `tcp 10.0.0.1:40000 > 10.0.0.2:443 ESTABLISHED`. */
-function flowTitle(flow: FlowReader): string {
+function hasPorts(protocol: number): boolean {
+  return hasPortsOrKeys(protocol) && protocol !== IPPROTO_GRE;
+}
+
+function isIcmp(protocol: number): boolean {
+  return protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6;
+}
+
+/** What a row of the ports stands for within its protocol: a port, or the type of an ICMP message. */
+function portOf({ orig }: FlowReader): number {
+  if (isIcmp(orig.protocol)) return orig.icmpType;
+  return hasPorts(orig.protocol) ? orig.dport : 0;
+}
+
+function portTitle(flow: FlowReader, protocol: string): string {
   const { orig } = flow;
-  const state = flow.has(HAS_STATE) ? stateName(orig.protocol, flow.state) : undefined;
-  const from = endText(orig.src, orig.sport);
-  const to = endText(orig.dst, orig.dport);
+  if (isIcmp(orig.protocol)) return `${protocol} type ${orig.icmpType}`;
+  return hasPorts(orig.protocol) ? `${protocol} ${orig.dport}` : protocol;
+}
+
+/** `tcp 10.0.0.1:40000 > 10.0.0.2:443` and `ESTABLISHED`. */
+function flowText(flow: FlowReader): { title: string; detail: string } {
+  const { orig } = flow;
+  const ported = hasPorts(orig.protocol);
+  const from = ported ? endText(orig.src, orig.sport) : orig.src;
+  const to = ported ? endText(orig.dst, orig.dport) : orig.dst;
   const words = [protocolText(orig.protocol).padEnd(6), from.padEnd(21), '>', to.padEnd(21)];
-  return state === undefined ? words.join(' ') : `${words.join(' ')} ${state}`;
+  return { title: words.join(' '), detail: detailText(flow) };
+}
+
+/** What a flow has besides its ends. */
+function detailText(flow: FlowReader): string {
+  const { orig } = flow;
+  if (isIcmp(orig.protocol)) return `type ${orig.icmpType} id ${orig.sport}`;
+  if (orig.protocol === IPPROTO_GRE) {
+    return `keys 0x${orig.sport.toString(16)} 0x${orig.dport.toString(16)}`;
+  }
+  const state = flow.has(HAS_STATE) ? stateName(orig.protocol, flow.state) : undefined;
+  return state ?? '';
 }
 
 function endText(address: string, port: number): string {
-  if (port === 0) return address;
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }

@@ -180,6 +180,41 @@ describe('--top', () => {
   });
 
   test.each([
+    [120, ['BYTES/s', 'BYTES', 'PACKETS', 'TIMEOUT'], true],
+    [80, ['BYTES/s', 'BYTES', 'TIMEOUT'], false],
+    [60, ['BYTES/s'], false],
+  ])('%d columns show both ends of a flow, and the numbers beside', (columns, numbers, long) => {
+    const seen = look(new Watch(), [flow(1, 10, 100)]);
+    const mood = {
+      view: 'flows',
+      sort: 'rate',
+      filter: '',
+      typing: false,
+      paused: false,
+      interval: 1,
+    } as const;
+    const [, keys, heads, row] = picture(seen, mood, columns, 4, false);
+    expect(heads!.trim().split(/\s+/).slice(1)).toEqual(numbers);
+    expect(row).toMatch(/^tcp +1\.1\.1\.0:10 +> +2\.2\.2\.2:20 /);
+    expect(keys).toMatch(/^q quit /);
+    expect(keys!.includes('r)ate')).toBe(long);
+    const bySize = picture(seen, { ...mood, sort: 'packets' }, 60, 4, false)[2];
+    expect(bySize!.trim().split(/\s+/).slice(1)).toEqual(['PACKETS']);
+  });
+
+  test('a flow without ports shows what it has instead', () => {
+    const ping = {
+      ...TCP,
+      orig: { src: '1.1.1.6', dst: '2.2.2.2', proto: 1, icmpType: 8, icmpCode: 0, icmpId: 3 },
+    };
+    const { rows } = look(new Watch(), [ping]);
+    expect(rows.map(({ title, detail }) => `${title} ${detail}`)).toEqual([
+      'icmp   1.1.1.6               > 2.2.2.2               type 8 id 3',
+    ]);
+    expect(look(new Watch(), [ping], 'type 8').rows).toHaveLength(1);
+  });
+
+  test.each([
     [0, '0'],
     [999, '999'],
     [1500, '1.5k'],

@@ -199,6 +199,13 @@ function protocolName(at: usize, words: usize, protocol: u32): usize {
   return at;
 }
 
+/** Whether the kernel that has this DCCP flow does not track DCCP: see src/report/save.ts. */
+// @ts-ignore: decorator
+@inline
+function untracked(orig: usize, has: u32): bool {
+  return !(has & HAS_STATE) && !(load<u16>(orig, TUPLE_SPORT) | load<u16>(orig, TUPLE_DPORT));
+}
+
 /** The protocol and what it has instead of, or beside, ports. */
 function protocolWords(at: usize, flow: usize, words: usize, has: u32): usize {
   const orig = flow + FLOW_ORIG;
@@ -212,6 +219,7 @@ function protocolWords(at: usize, flow: usize, words: usize, has: u32): usize {
     case SCTP:
     case DCCP:
       at = protocolName(at, words, protocol);
+      if (protocol == DCCP && untracked(orig, has)) return at;
       at = ports(at, orig, words, WORD_SAVE_SPORT, WORD_SAVE_DPORT);
       if (!(has & HAS_REPLY)) return at;
       return ports(at, reply, words, WORD_SAVE_REPLY_SPORT, WORD_SAVE_REPLY_DPORT);

@@ -90,6 +90,12 @@ function addressText(flow: FlowReader): string {
   return `${orig} ${target} ${from} ${source} ${to}`;
 }
 
+/** A DCCP flow of a kernel that does not track DCCP (Linux 6.16 and later): it has no ports to name. */
+function untracked(flow: FlowReader): boolean {
+  const { protocol, sport, dport } = flow.orig;
+  return protocol === IPPROTO_DCCP && !flow.has(HAS_STATE) && sport === 0 && dport === 0;
+}
+
 function protocolText(flow: FlowReader): string {
   const { orig, reply } = flow;
   const { protocol } = orig;
@@ -102,6 +108,7 @@ function protocolText(flow: FlowReader): string {
     case IPPROTO_UDPLITE:
     case IPPROTO_SCTP:
     case IPPROTO_DCCP:
+      if (untracked(flow)) break;
       words.push(`--sport ${orig.sport} --dport ${orig.dport}`);
       if (replied) {
         words.push(`--reply-port-src ${reply.sport} --reply-port-dst ${reply.dport}`);

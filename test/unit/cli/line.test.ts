@@ -103,6 +103,7 @@ test('any flow at all prints the same line in both', () => {
           if (it.mapped) box.view.setUint16(FLOW + tuple + at + 10, 0xffff);
         }
       }
+      if (it.zeros.length === 8) box.view.setUint32(FLOW + L.FLOW_ORIG + L.TUPLE_SPORT, 0);
       const copy = (to: number, from: number) =>
         box.bytes.copyWithin(FLOW + L.FLOW_REPLY + to, FLOW + from, FLOW + from + 16);
       if (it.untranslated & 1) copy(L.TUPLE_SRC, L.FLOW_ORIG + L.TUPLE_DST);

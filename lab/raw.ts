@@ -68,6 +68,13 @@ export function gre(): Buffer {
   return Buffer.from('00000800', 'hex');
 }
 
+/** A GRE packet of version 1 (PPTP) with nothing in it; the kernel's key is the call id. */
+export function pptp(call: number): Buffer {
+  const packet = Buffer.from('3001880b0000000000000001', 'hex'); // key and sequence number present
+  packet.writeUInt16BE(call, 6);
+  return packet;
+}
+
 /** A UDP-Lite datagram, its checksum over everything. */
 export function udplite(
   [sport, dport]: readonly [number, number],

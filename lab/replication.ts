@@ -78,3 +78,18 @@ export async function waitReplicated(
     },
   );
 }
+
+/** Waits until a daemon of ours knows its peer, and so what the peer can take. */
+export async function waitAcquainted(daemon: Daemon): Promise<void> {
+  await waitFor(
+    async () => {
+      const shown = JSON.parse(await daemon.client('-s', 'network', '-o', 'json'));
+      return shown.comparison.external === 'equal';
+    },
+    {
+      for: `${daemon.label} to know what its peer can take`,
+      every: 200,
+      explain: () => daemon.log(),
+    },
+  );
+}

@@ -32,6 +32,7 @@ export interface Flow {
   /** UNREPLIED, ASSURED, OFFLOAD ... sorted. */
   status: string[];
   mark: string;
+  /** Of both directions, or with `orig ` or `reply ` in front of that one. */
   zone: string;
   labels: string;
   helper: string;
@@ -91,7 +92,7 @@ export function parseFlow(line: string): Flow {
   const { tuples, status, named } = parseFields(words.slice(state ? 6 : 5));
   const [orig, reply] = tuples;
   if (!orig || !reply) throw new Error(`not two tuples: ${line}`);
-  const zone = named.zone ?? '0';
+  const zone = zoneText(named);
   return {
     key: flowKey(protocol, orig, zone),
     family,
@@ -107,6 +108,12 @@ export function parseFlow(line: string): Flow {
     helper: named.helper ?? '',
     line,
   };
+}
+
+function zoneText({ zone, ...named }: Record<string, string>): string {
+  if (named['zone-orig'] !== undefined) return `orig ${named['zone-orig']}`;
+  if (named['zone-reply'] !== undefined) return `reply ${named['zone-reply']}`;
+  return zone ?? '0';
 }
 
 /** What identifies a flow on every firewall, as text. */

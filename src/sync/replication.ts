@@ -296,6 +296,7 @@ export class Replication {
     const peer = this.members.owner(sender, tail, entry);
     peer.take(tail, this.lastReceived);
     if (tail.holdings !== undefined) peer.externalThen = this.flowsOf(L.TABLE_EXTERNAL);
+    this.extend(this.mayExtend()); // what begins from here on is told in full
     if (tail.asks) this.answer();
     this.options.onTail?.(peer, tail, this.lastReceived);
     return tail;

@@ -8,6 +8,8 @@ import { expect, test } from 'vitest';
 import { C, type Daemon, OURS } from '../../lab/daemon.js';
 import { type Pair, withPair } from '../../lab/pair.js';
 import { waitReplicated } from '../../lab/replication.js';
+import { ROOT } from '../../lab/require.js';
+import { GATEWAY } from '../../lab/topology.js';
 import { loadFlows } from '../../lab/traffic.js';
 import { waitFor } from '../../lab/wait.js';
 import { describeLab } from './matrix.js';
@@ -49,6 +51,18 @@ function ready(daemon: Daemon): Promise<Answer> {
       const exit = error === null ? 0 : error.code;
       if (typeof exit !== 'number' || stdout === '') return reject(new Error(`${stderr} ${error}`));
       resolve({ exit, report: JSON.parse(stdout) as Answer['report'] });
+    });
+  });
+}
+
+/** Exit status of the script that keepalived runs on a node, as it runs it. */
+function tracked({ node, config }: Daemon, env: NodeJS.ProcessEnv = {}): Promise<unknown> {
+  const [ip = '', ...prefix] = node.ns.prefix;
+  const words = [...prefix, join(ROOT, 'contrib', 'check-ready.sh'), GATEWAY.cli.v4];
+  const paths = { CONNTRACKD_BIN: OURS.path, CONNTRACKD_CONFIG: config };
+  return new Promise((resolve) => {
+    execFile(ip, words, { env: { ...process.env, ...paths, ...env } }, (error) => {
+      resolve(error === null ? 0 : error.code);
     });
   });
 }
@@ -125,9 +139,17 @@ describeLab('conntrackd -s ready', () => {
       const { active, backup } = pair;
       await createFlows(pair, 7);
       await waitReady(active, 0);
+      await waitReady(backup, 0);
+      expect(await tracked(backup)).toBe(0);
       await backup.kill();
+      expect(await tracked(backup)).toBe(1);
       const { peers } = await waitReady(active, 1, /no peer is heard/);
       expect(peers[0]).toMatchObject({ heard: false });
+      // Whoever holds the address is fit, whatever becomes of its peer.
+      expect(await tracked(active)).toBe(0);
+      pair.topology.release(pair.topology.fw1);
+      expect(await tracked(active)).toBe(1);
+      pair.topology.activate(pair.topology.fw1);
       await backup.start();
       await backup.client('-n');
       // Not before it has every flow again.
@@ -167,6 +189,10 @@ describeLab('conntrackd -s ready', () => {
       expect(verdict).toBe('cannot say');
       expect(peers[0]).toMatchObject({ heard: true });
       expect(peers[0]).not.toHaveProperty('program');
+      expect(await tracked(active)).toBe(0);
+      pair.topology.release(pair.topology.fw1);
+      expect(await tracked(active)).toBe(2);
+      expect(await tracked(active, { READY_UNKNOWN: '0' })).toBe(0);
     });
   });
 

@@ -4,7 +4,7 @@
 //
 //   idle: sleep in poll(2) on a thread of libuv's pool; the first event wakes us at once
 //   busy: after a drain sleep CoalesceTime (about 1 ms), then drain again without asking poll first
-//   busy, but only with what a peer sends: three times that; nobody waits for a backup's cache
+//   busy, but only with what a peer sends: five times that; nobody waits for a backup's cache
 //
 // Sleeping after the drain, not before, is what makes both ends meet: a lone event leaves at once,
 // and under load one wake-up (12–15 µs) is shared by everything that came meanwhile.
@@ -34,7 +34,7 @@ const PATIENCE = 2;
 /** Turns without a kernel event after which a node only receives. */
 const ONLY_RECEIVES = 16;
 /** How much longer such a node sleeps after a drain. */
-const RECEIVER_SLACK = 3;
+const RECEIVER_SLACK = 5;
 /** Datagrams in a turn above which it does not: a bulk send waits for the acknowledgements. */
 const FEW_DATAGRAMS = 64;
 

@@ -520,10 +520,11 @@ export const PEER_WINDOW = 48; // u32: messages until the next ACK
 export const PEER_FIRST = 52; // u32: sequence of the first accepted message
 export const PEER_ACCEPTED = 56; // u64: messages accepted
 export const PEER_LOST = 64; // u64: numbers that never came
+export const PEER_PLACE = 72; // u32: whose word its messages are: its own entry until a tail tells who it is
 export const PEER_SIZE = 96;
 
 /** In a flow message of a group that was accepted, in the place of its sequence: who said it. */
-export const MESSAGE_PLACE = 4; // u32: index of PEER_OF
+export const MESSAGE_PLACE = 4; // u32: PEER_PLACE of its sender
 export const NAME_SIZE = 32; // room for a sockaddr_in6 (linux/in6.h)
 
 export const MODE_FTFW = 0;

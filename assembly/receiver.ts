@@ -60,6 +60,7 @@ import {
   PEER_LOST,
   PEER_OF,
   PEER_ON,
+  PEER_PLACE,
   PEER_SET,
   PEER_SIZE,
   PEER_USED,
@@ -195,7 +196,7 @@ function findSender(receiver: usize, header: usize, i: u32): bool {
   if (isSender(current, link, family, low, high)) return true;
   let free: usize = 0;
   let known: usize = 0;
-  let alone = true; // nobody else was heard on this link
+  let alone = true; // one node is known, and nobody was heard on this link
   for (let n: u32 = 0; n < <u32>PEERS_MAX; n++) {
     const entry = entryOf(receiver, n);
     if (!load<u32>(entry, PEER_USED)) {
@@ -207,6 +208,8 @@ function findSender(receiver: usize, header: usize, i: u32): bool {
       return true;
     }
     if (known == 0) known = entry;
+    // Who takes another's numbers for its own makes the other's count as old: no guess among several.
+    if (load<u32>(entry, PEER_OF) != load<u32>(known, PEER_OF)) alone = false;
     if (load<u32>(entry, PEER_ON) == link) alone = false;
   }
   if (free == 0) {
@@ -223,6 +226,7 @@ function findSender(receiver: usize, header: usize, i: u32): bool {
   // The only one on another link is most likely the one known already. Its tail will tell.
   const owner = known != 0 && alone ? load<u32>(known, PEER_OF) : entryIndex(receiver, free);
   store<u32>(free, owner, PEER_OF);
+  store<u32>(free, entryIndex(receiver, free), PEER_PLACE);
   store<u32>(receiver, <u32>free, RECEIVER_CURRENT);
   act(receiver, ACTION_NEW_PEER, 0, 0, 0);
   return true;
@@ -388,7 +392,7 @@ function digest(receiver: usize, message: usize): bool {
     // Its number is accounted for: the shards learn there whose word it is.
     if (load<u32>(receiver, RECEIVER_NAMES)) {
       const sender = <usize>load<u32>(receiver, RECEIVER_CURRENT);
-      store<u32>(message, load<u32>(sender, PEER_OF), MESSAGE_PLACE);
+      store<u32>(message, load<u32>(sender, PEER_PLACE), MESSAGE_PLACE);
     }
   } else if (kind == KIND_EXPECT) {
     listMessage(receiver, RECEIVER_EXPECTS, RECEIVER_EXPECT_COUNT, message);

@@ -3,7 +3,7 @@
 //
 //   fw1  sync ──┐
 //   fw2  sync ──┼── switch (bridge)        192.168.100.1, .2, …  fd00:100::1, ::2, …
-//   fw3  sync ──┘
+//   fw3  sync ──┘                          a second switch, 192.168.101.0/24, if told
 
 import { Daemon, type DaemonOptions, multicastLink, type Program } from './daemon.js';
 import { type Netns, Run, veth } from './namespace.js';
@@ -16,7 +16,10 @@ export interface Group {
   readonly daemons: readonly Daemon[];
 }
 
-export type GroupOptions = Partial<Pick<DaemonOptions, 'mode' | 'sync' | 'general'>>;
+export type GroupOptions = Partial<Pick<DaemonOptions, 'mode' | 'sync' | 'general'>> & {
+  /** A second switch, with a link of its own for each: `sync2`, 192.168.101.1, … */
+  twoLinks?: boolean;
+};
 
 /** Makes a firewall for each program, starts the daemons, runs `body`, removes everything. */
 export async function withGroup(
@@ -27,15 +30,19 @@ export async function withGroup(
   const run = Run.start();
   const daemons: Daemon[] = [];
   try {
-    const exchange = run.add('switch');
-    exchange.ip('link add lan type bridge forward_delay 0 stp_state 0', 'link set lan up');
-    exchange.ip('link set lan type bridge mcast_snooping 0');
+    const { twoLinks = false, ...shared } = options;
+    const exchange = makeSwitch(run, 'switch');
+    const second = twoLinks ? makeSwitch(run, 'switch2') : undefined;
     const firewalls = programs.map((_, i) => makeFirewall(run, exchange, i + 1));
     programs.forEach((program, i) => {
       const node = firewalls[i]!;
       const peer = firewalls[(i + 1) % firewalls.length]!;
-      const link = multicastLink(node);
-      daemons.push(new Daemon(run, { ...options, program, node, peer, link }));
+      const more = second && plugIn(node, second, 'sync2', i + 1);
+      const link =
+        more === undefined
+          ? multicastLink(node)
+          : multicastLink(node).replace('Multicast', 'Multicast Default') + multicastLink(more);
+      daemons.push(new Daemon(run, { ...shared, program, node, peer, link }));
     });
     await Promise.all(daemons.map((daemon) => daemon.start()));
     await body({ run, daemons });
@@ -48,26 +55,41 @@ export async function withGroup(
   }
 }
 
+function makeSwitch(run: Run, name: string): Netns {
+  const exchange = run.add(name);
+  exchange.ip('link add lan type bridge forward_delay 0 stp_state 0', 'link set lan up');
+  exchange.ip('link set lan type bridge mcast_snooping 0');
+  return exchange;
+}
+
 function makeFirewall(run: Run, exchange: Netns, number: number): Firewall {
   const name = `fw${number}`;
   const ns = run.add(name);
-  const sync = { v4: `192.168.100.${number}`, v6: `fd00:100::${number}` };
   ns.sysctl({ 'net.netfilter.nf_conntrack_events': 1 });
-  veth(ns, 'sync', exchange, name);
+  const mac = { cli: '', srv: '' };
+  return plugIn({ name, ns, sync: { v4: '', v6: '' }, mac }, exchange, 'sync', number);
+}
+
+/** The firewall with a cable to a switch as its dedicated link, not tracked. */
+function plugIn(node: Firewall, exchange: Netns, device: string, number: number): Firewall {
+  const { name, ns } = node;
+  const network = device === 'sync' ? 100 : 101;
+  const sync = { v4: `192.168.${network}.${number}`, v6: `fd00:${network}::${number}`, device };
+  veth(ns, device, exchange, name);
   exchange.ip(`link set ${name} master lan`);
-  ns.ip(`addr add ${sync.v4}/24 dev sync`, `addr add ${sync.v6}/64 dev sync nodad`);
+  ns.ip(`addr add ${sync.v4}/24 dev ${device}`, `addr add ${sync.v6}/64 dev ${device} nodad`);
   ns.nft(`
-table inet sync {
+table inet ${device} {
   chain in {
     type filter hook prerouting priority raw
-    iifname "sync" notrack
+    iifname "${device}" notrack
   }
   chain out {
     type filter hook output priority raw
-    oifname "sync" notrack
+    oifname "${device}" notrack
   }
 }`);
-  return { name, ns, sync, mac: { cli: '', srv: '' } };
+  return { ...node, sync };
 }
 
 /** Waits until each daemon's external cache holds what all the others have, and nothing else. */

@@ -79,8 +79,19 @@ export class Members {
 
   /** The peer that a tail speaks for, whatever the entry of its sender was taken for. */
   owner(sender: Peer, { identity }: Tail, entry: number): Peer {
-    const { arena, group } = this.parts;
+    const { arena, group, onMoved } = this.parts;
     if (!group || identity === undefined) return sender;
+    const owner = this.ownerOf(sender, identity, entry);
+    // What it said so far was said by the owner, whatever was thought of it.
+    const at = arena.peer(entry) + L.PEER_PLACE;
+    const place = arena.get(at);
+    arena.set(at, owner.index);
+    if (place !== owner.index) onMoved(place, owner.index);
+    return owner;
+  }
+
+  private ownerOf(sender: Peer, identity: Identity, entry: number): Peer {
+    const { arena } = this.parts;
     if (sender.identity?.node === identity.node) return sender;
     for (const other of this.peers.values()) {
       if (other === sender || other.identity?.node !== identity.node) continue;
@@ -109,12 +120,16 @@ export class Members {
         const [lost, end] = [(last + 1) >>> 0, (first - 1) >>> 0];
         controls.push({ flags: FLAG.NACK, from: lost, to: end, peer });
       }
+      // What came on the old link before is acknowledged by itself, as before any gap.
+      if (tracked && arena.get(into + L.PEER_ACK_FROM_SET) !== 0) {
+        const start = arena.get(into + L.PEER_ACK_FROM);
+        controls.push({ flags: FLAG.ACK, from: start, to: last, peer });
+      }
       for (const offset of [L.PEER_LAST, L.PEER_ACK_FROM, L.PEER_ACK_FROM_SET]) {
         arena.set(into + offset, arena.get(from + offset));
       }
     }
     this.remove(sender);
-    this.parts.onMoved(sender.index, peer.index);
   }
 
   private remove(peer: Peer): void {
@@ -203,12 +218,13 @@ export class Members {
   }
 
   private forget(peer: Peer): void {
-    const { arena } = this.parts;
+    const { arena, onMoved } = this.parts;
     for (let i = 0; i < L.PEERS_MAX; i++) {
       const entry = arena.peer(i);
-      if (arena.get(entry + L.PEER_OF) === peer.index) arena.set(entry + L.PEER_USED, 0);
+      if (!arena.get(entry + L.PEER_USED) || arena.get(entry + L.PEER_OF) !== peer.index) continue;
+      arena.set(entry + L.PEER_USED, 0);
+      onMoved(i, undefined);
     }
     this.remove(peer);
-    this.parts.onMoved(peer.index, undefined);
   }
 }

@@ -81,15 +81,16 @@ async function waitStrangers(daemon: Daemon): Promise<void> {
 /** Waits until a node of ours knows `count` peers of ours by their tails. */
 async function waitKnown(daemon: Daemon, count: number): Promise<void> {
   // The report is kept from us while the status is not 0: this also waits for that.
+  let text = '';
   const known = async (): Promise<number> => {
-    const text = await daemon.client('-s', 'ready').catch((error: Error) => error.message);
+    text = await daemon.client('-s', 'ready').catch((error: Error) => error.message);
     return [...text.matchAll(/: Flowtwin \S+, FTFW, heard/g)].length;
   };
   await waitFor(async () => (await known()) === count, {
     for: `${daemon.label} to know ${count} peers and be ready`,
     timeout: 60_000,
     every: 300,
-    explain: () => daemon.log(),
+    explain: () => `${text}\n${daemon.log()}`,
   });
 }
 
@@ -211,7 +212,7 @@ describeLab('three nodes in a multicast group', () => {
         const held = [...three!.keys()].filter((key) => !/src=10\.3\./.test(key));
         expect(new Set(held)).toEqual(all);
       },
-      { mode: MODE },
+      { mode: MODE, general: 'Workers 2' },
     );
   });
 
@@ -235,6 +236,47 @@ describeLab('three nodes in a multicast group', () => {
         }
       },
       { mode: MODE },
+    );
+  });
+
+  test.concurrent('go over to the second link and back, and nobody is taken for another', async () => {
+    await withGroup(
+      [OURS, OURS, OURS],
+      async (group) => {
+        const { daemons } = group;
+        const used = async (): Promise<string[]> =>
+          Promise.all(
+            daemons.map(async (daemon) => {
+              const text = await daemon.client('-s', 'link');
+              return /device=(\S+) status=\S+ role=ACTIVE/.exec(text)?.[1] ?? 'none';
+            }),
+          );
+        const allUse = (device: string): Promise<unknown> =>
+          waitFor(async () => (await used()).every((name) => name === device), {
+            ...{ for: `all nodes to send over ${device}`, timeout: 30_000, every: 200 },
+            explain: async () => (await used()).join(', '),
+          });
+        const create = (batch: number): Promise<unknown> =>
+          Promise.all(daemons.map((daemon) => createFlows(group, daemon, batch)));
+        await create(1);
+        await waitGroupEqual(daemons, 3 * FLOWS);
+        // The cable of one: the others follow it, each in its own time.
+        const [, second] = daemons as [Daemon, Daemon];
+        second.node.ns.ip('link set sync down');
+        await create(2);
+        await allUse('sync2');
+        await waitGroupEqual(daemons, 6 * FLOWS);
+        await waitCompared(daemons);
+        second.node.ns.ip('link set sync up');
+        await create(3);
+        await allUse('sync');
+        await waitGroupEqual(daemons, 9 * FLOWS);
+        await waitCompared(daemons);
+        for (const daemon of daemons) {
+          expect(await comparison(daemon)).toMatchObject({ found: 0, removed: 0 });
+        }
+      },
+      { mode: MODE, twoLinks: true },
     );
   });
 

@@ -270,7 +270,8 @@ function putNat(at: usize, flow: usize, present: u32, options: u32): usize {
   const l3 = load<u8>(flow, FLOW_ORIG + TUPLE_L3);
   if (present & HAS_NAT_SRC) at = putAddress(at, l3, SNAT_IPV4, SNAT_IPV6, flow + FLOW_NAT_SRC);
   if (present & HAS_NAT_DST) at = putAddress(at, l3, DNAT_IPV4, DNAT_IPV6, flow + FLOW_NAT_DST);
-  if (!sendsPorts(load<u8>(flow, FLOW_ORIG + TUPLE_L4))) return at;
+  const l4: u32 = load<u8>(flow, FLOW_ORIG + TUPLE_L4);
+  if (!sendsPorts(l4) && !sendsLitePorts(flow + FLOW_ORIG, l4)) return at;
   if (present & HAS_NAT_SPORT) {
     at = putRaw16(at, SPAT_PORT, swapped(flow + FLOW_NAT_SPORT, options));
   }
@@ -337,7 +338,7 @@ function encodedLength(flow: usize, options: u32): u32 {
   const address: u32 = inet ? 8 : 20;
   if (present & HAS_NAT_SRC) len += address;
   if (present & HAS_NAT_DST) len += address;
-  if (sendsPorts(l4)) {
+  if (sendsPorts(l4) || sendsLitePorts(orig, l4)) {
     if (present & HAS_NAT_SPORT) len += 8;
     if (present & HAS_NAT_DPORT) len += 8;
   }

@@ -503,7 +503,7 @@ function finishRare(flow: usize, seen: u64, l4: u32, states: u32): u32 {
   present |= when(seen, inet ? SNAT_IPV4 : SNAT_IPV6, HAS_NAT_SRC);
   present |= when(seen, inet ? DNAT_IPV4 : DNAT_IPV6, HAS_NAT_DST);
   // A C daemon sends ports of 0 for ICMP as soon as a nat chain exists, NAT or not.
-  if (sendsPorts(l4)) {
+  if (sendsPorts(l4) || (l4 == UDPLITE && load<u32>(flow, FLOW_ORIG + TUPLE_SPORT) != 0)) {
     present |= when(seen, SPAT_PORT, HAS_NAT_SPORT) | when(seen, DPAT_PORT, HAS_NAT_DPORT);
   }
   if (l4 == TCP) {

@@ -355,6 +355,16 @@ describe('the attribute order', () => {
     decode(build(gre));
     expect(present(box)).toBe(layout.HAS_ORIG);
   });
+
+  test('NAT ports of UDP-Lite are taken and said again, if it has ports', () => {
+    const lite = '000c0000 0a010002 0a020002 00050002 88000000';
+    decode(build(`${lite} 0006000e 34120000`));
+    expect(present(box) & layout.HAS_NAT_SPORT).toBe(0);
+    decode(build(`${lite} 00080003 12345678 0006000e 34120000`));
+    expect(present(box) & layout.HAS_NAT_SPORT).toBe(layout.HAS_NAT_SPORT);
+    const length = box.fn.encodeSync!(FLOW, OUT, 1468, 0, 0);
+    expect(raw(OUT, length)).toContain('0006000e3412');
+  });
 });
 
 describe('labels', () => {

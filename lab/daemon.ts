@@ -75,11 +75,19 @@ export function tcpLink(node: Firewall, peer: Firewall, family: 4 | 6 = 4): stri
 
 /** A multicast link section over IPv4. */
 export function multicastLink(node: Firewall): string {
+  return multicast(node, `IPv4_address 225.0.0.50\n    IPv4_interface ${node.sync.v4}`);
+}
+
+/** A multicast link section over IPv6. */
+export function multicastV6Link(node: Firewall): string {
+  return multicast(node, 'IPv6_address ff02::50');
+}
+
+function multicast(node: Firewall, address: string): string {
   return `
   Multicast {
-    IPv4_address 225.0.0.50
+    ${address}
     Group ${SYNC_PORT}
-    IPv4_interface ${node.sync.v4}
     Interface ${node.sync.device ?? 'sync'}
     SndSocketBuffer 1249280
     RcvSocketBuffer 1249280

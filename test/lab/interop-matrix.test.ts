@@ -1,12 +1,20 @@
 // The interop matrix: {ours, C} × {ours, C} × {FTFW, NOTRACK, ALARM} × {UDP over IPv4 and IPv6, TCP,
-// multicast} × {caches on, off}. Each pairing and mode is one active firewall with a pair of daemons
-// for each transport (lab/fan.ts), real traffic of every kind, and a comparison flow by flow in both
-// kernels; then the traffic moves from backup to backup and every connection lives on at each.
+// multicast, in two rows also over IPv6} × {caches on, off}. Each pairing and mode is one active firewall
+// with a pair of daemons for each transport (lab/fan.ts), real traffic of every kind, and a comparison
+// flow by flow in both kernels; then the traffic moves from backup to backup and every connection lives
+// on at each.
 //
 // FLOWTWIN_LAB_REFERENCE=1 adds C with C, which shows what the C daemon itself loses: see `LOST`.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { multicastLink, OURS, REQUEST, tcpLink, udpLink } from '../../lab/daemon.js';
+import {
+  multicastLink,
+  multicastV6Link,
+  OURS,
+  REQUEST,
+  tcpLink,
+  udpLink,
+} from '../../lab/daemon.js';
 import { Fan, type FanOptions, type Rib } from '../../lab/fan.js';
 import type { FtpSession } from '../../lab/ftp.js';
 import {
@@ -60,7 +68,11 @@ const LOST = {
   byBackup: { tracking: 'wscale', liberal: 'sctp' },
 } as const;
 
-const NAMES = TRANSPORTS.map(({ name }) => name);
+/** In the rows that ask for it. */
+const MULTICAST_V6: Rib = { name: 'multicast over IPv6', link: multicastV6Link };
+
+const transportsOf = (row: Row): readonly Rib[] =>
+  row.multicastV6 ? [...TRANSPORTS, MULTICAST_V6] : TRANSPORTS;
 
 interface Row {
   name: string;
@@ -71,17 +83,19 @@ interface Row {
   injected?: boolean;
   /** Not in C's manual or not in C: the mode of a C node in this row, or false to leave it out. */
   inC?: string | false;
+  /** Over multicast of IPv6, too. */
+  multicastV6?: boolean;
 }
 
 const ROWS: readonly Row[] = [
-  { name: 'FTFW', mode: 'FTFW' },
+  { name: 'FTFW', mode: 'FTFW', multicastV6: true },
   {
     name: 'FTFW with window tracking',
     mode: 'FTFW',
     options: 'TCPWindowTracking On',
   },
   { name: 'FTFW without external cache', mode: 'FTFW DisableExternalCache', injected: true },
-  { name: 'NOTRACK', mode: 'NOTRACK' },
+  { name: 'NOTRACK', mode: 'NOTRACK', multicastV6: true },
   { name: 'NOTRACK without internal cache', mode: 'NOTRACK DisableInternalCache' },
   { name: 'NOTRACK without external cache', mode: 'NOTRACK DisableExternalCache', injected: true },
   {
@@ -194,19 +208,21 @@ async function expectAlive({ client, pings, session }: Load, shifted: boolean): 
 
 describePairings((programs) => {
   describe.each(ROWS.map((row): [string, Row] => [row.name, row]))('%s', (_name, row) => {
+    const transports = transportsOf(row);
+    const names = transports.map(({ name }) => name);
     let fan: Fan;
     let load: Load;
     beforeAll(async () => {
-      fan = await Fan.open(programs, TRANSPORTS, optionsOf(row, programs), prepareKinds);
+      fan = await Fan.open(programs, transports, optionsOf(row, programs), prepareKinds);
       load = await startLoad(fan);
     });
     afterAll(() => fan?.remove());
 
-    test.each(NAMES)('every flow is equal in both kernels over %s', async (name) => {
+    test.each(names)('every flow is equal in both kernels over %s', async (name) => {
       await waitEqual(fan.pair(name), row);
     });
 
-    test.each(NAMES)('every connection lives on behind the backup: %s', async (name) => {
+    test.each(names)('every connection lives on behind the backup: %s', async (name) => {
       const { topology } = fan;
       const { backup } = fan.pair(name);
       for (const { ns, mac } of [

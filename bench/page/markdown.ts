@@ -211,6 +211,11 @@ const SHORT: readonly { words: string; part: string; name: string; schedulingCla
     name: 'until the backup has all it will have',
   },
   {
+    words: 'event to the link, 20,000/s, p99',
+    part: 'latency',
+    name: 'event to link, 20 k/s, p99',
+  },
+  {
     words: "event to the peer's cache, 20,000/s, p99",
     part: 'latency',
     name: "event to peer's cache, 20 k/s, p99",

@@ -130,6 +130,7 @@ export class Members {
       }
     }
     this.remove(sender);
+    for (const [first, end] of sender.anonymous) this.acknowledged(peer, first, end);
   }
 
   private remove(peer: Peer): void {
@@ -170,7 +171,8 @@ export class Members {
 
   /** A peer has acknowledged `from` … `to`; the slowest one paces a bulk send. */
   acknowledged(peer: Peer, from: number, to: number): void {
-    const { pace, resend } = this.parts;
+    const { group, pace, resend } = this.parts;
+    if (group && peer.identity === undefined) peer.noteAnonymous(from, to);
     resend.acknowledged(from, to, peer.bit);
     if (peer.acknowledged === undefined || ((to - peer.acknowledged) | 0) > 0) {
       peer.acknowledged = to;

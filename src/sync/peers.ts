@@ -10,6 +10,8 @@ import type { Holdings, Identity, Tail } from './tail.js';
 
 /** ms without a tail, while messages come, after which a node is not the one that sent it. */
 const TAIL_VALID = 5000;
+/** Ranges kept of a sender whose name is not known; it tells it within a second or never. */
+const ANONYMOUS_MOST = 64;
 /** ms without a word after which a node counts as gone; it speaks at least once a second. */
 export const SILENT = 3000;
 
@@ -28,6 +30,11 @@ export class Peer {
   tailAt = 0;
   /** Last number of ours that it has acknowledged; undefined before the first. */
   acknowledged: number | undefined;
+  /**
+   * Ranges that it acknowledged before its tail told who it is, ends included: if it is a node that is
+   * known already, they are that node's.
+   */
+  readonly anonymous: [number, number][] = [];
   /** Its last HELLO that was answered. */
   greetedAt = Number.NEGATIVE_INFINITY;
   /** It has answered our HELLO. */
@@ -74,6 +81,14 @@ export class Peer {
     this.tail = tail;
     this.tailAt = now;
     return before !== undefined && before.node !== tail.identity.node;
+  }
+
+  /** Remembers what a node without a name has acknowledged; neighbouring ranges are one. */
+  noteAnonymous(from: number, to: number): void {
+    const last = this.anonymous.at(-1);
+    if (last !== undefined && ((from - last[1]) | 0) === 1) last[1] = to;
+    else this.anonymous.push([from, to]);
+    if (this.anonymous.length > ANONYMOUS_MOST) this.anonymous.shift();
   }
 
   /** A node that speaks without tails has taken the place of the one that had them. */

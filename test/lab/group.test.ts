@@ -272,6 +272,7 @@ describeLab('three nodes in a multicast group', () => {
         await allUse('sync');
         await waitGroupEqual(daemons, 9 * FLOWS);
         await waitCompared(daemons);
+        for (const daemon of daemons) await waitKnown(daemon, 2);
         for (const daemon of daemons) {
           expect(await comparison(daemon)).toMatchObject({ found: 0, removed: 0 });
         }

@@ -199,6 +199,29 @@ describe('three nodes in a multicast group', () => {
     expectAcknowledged(group);
   });
 
+  it('count what a node acknowledges on another link before its tail has told who it is', () => {
+    const group = new Group(numbers(3), 3, SMALL);
+    group.greet();
+    const [a, b] = group.members as [Member, Member, Member];
+    fill(a, 10);
+    group.run(20);
+    // One goes first: its acknowledgements come from an entry that nobody has a name for.
+    for (const [first, from] of [
+      [b, 100],
+      [a, 200],
+    ] as const) {
+      first.link = 1 - first.link;
+      for (let turn = 0; turn < 8; turn++) {
+        for (const [place, member] of group.members.entries()) {
+          fill(member, 12, from + 1000 * place + 12 * turn);
+        }
+        group.run(1);
+      }
+      group.run(60);
+      expectAcknowledged(group);
+    }
+  });
+
   it('keep nobody in mind beyond sixteen, and those who were there first', () => {
     const group = new Group(numbers(3), 3, SMALL);
     group.greet();

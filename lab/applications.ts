@@ -5,6 +5,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { CALL_SIGNALLING, RAS_PORT } from './h323.js';
 import type { Run } from './namespace.js';
 import { CLIENT, type Firewall, SERVER, type Topology } from './topology.js';
 import { waitFor } from './wait.js';
@@ -16,8 +17,6 @@ export const APPLICATION = {
   tftp: ['in.tftpd', 'tftp'],
 } as const;
 
-/** Port of H.323's call signalling. */
-export const CALL_SIGNALLING = 1720;
 /** Where the caller wants the voice; the port above is for its control (RTCP). */
 export const MEDIA = 16000;
 
@@ -27,10 +26,12 @@ export function helperRules({ ns }: Firewall): void {
 table inet fw {
   ct helper sip { type "sip" protocol udp; }
   ct helper tftp { type "tftp" protocol udp; }
+  ct helper ras { type "RAS" protocol udp; }
   ct helper q931 { type "Q.931" protocol tcp; }
 }
 insert rule inet fw begin udp dport 5060 ct helper set "sip"
 insert rule inet fw begin udp dport 69 ct helper set "tftp"
+insert rule inet fw begin udp dport ${RAS_PORT} ct helper set "ras"
 insert rule inet fw begin tcp dport ${CALL_SIGNALLING} ct helper set "q931"
 `);
 }

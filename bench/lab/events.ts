@@ -30,7 +30,7 @@ type Verb = (typeof VERBS)[number];
 const FIN_WAIT = 4;
 const WARM_UP = { count: 40_000, rate: 60_000, burst: 8 };
 const LONG_WARM_UP = { count: 20_000, rate: 20_000, burst: 2 };
-const LONG_ROUNDS = 3;
+const LONG_ROUNDS = 2;
 
 export const events: Experiment = {
   name: 'events',

@@ -33,6 +33,8 @@ import { Injector } from './injector.js';
 import type { Log } from './log.js';
 
 const MODES = { FTFW: L.MODE_FTFW, NOTRACK: L.MODE_NOTRACK, ALARM: L.MODE_ALARM } as const;
+/** Turns before a commit that may find something to read: a peer that lives never comes to an end. */
+const REST_TURNS = 64;
 /** Flow lines of failed commits in the log, per commit. */
 const FAILURES_LOGGED = 1000;
 /** ms between the announcement of a connection and the look at its master: the helper is done then. */
@@ -210,6 +212,7 @@ export class SyncNode extends FlowNode {
     let logged = 0;
     try {
       if (!this.bypass) this.hearNew(false);
+      await this.hearTheRest();
       const result = await this.kernelTurns.run(() =>
         commitFlows(
           {
@@ -235,6 +238,13 @@ export class SyncNode extends FlowNode {
         const compared = compare ? this.compareAfterCommit() : undefined;
         if (this.expectations !== undefined) await compared;
       }
+    }
+  }
+
+  /** What a dead peer said last lies in the socket for as long as a nap: it is committed, too. */
+  private async hearTheRest(): Promise<void> {
+    for (let turns = 0; turns < REST_TURNS && this.plane.turn().busy; turns++) {
+      await new Promise((resolve) => setImmediate(resolve));
     }
   }
 

@@ -17,6 +17,7 @@
 // The end of stdin ends them, so they do not outlive their lab.
 
 import { createSocket } from 'node:dgram';
+import { EventEmitter, on } from 'node:events';
 import { existsSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -145,13 +146,14 @@ async function opened(socket: Socket, ms: number): Promise<void> {
 }
 
 function runCallee(host: string): void {
-  const waiting: { host: string; port: number }[] = [];
+  const calls = new EventEmitter();
+  const announced = on(calls, 'setup')[Symbol.asyncIterator]();
   createServer((call) => {
     call.on('error', () => {});
     call.once('data', (message) => {
       const at = SETUP_ADDRESS;
       const host = [...message.subarray(at, at + 4)].join('.');
-      waiting.push({ host, port: message.readUInt16BE(at + 4) });
+      calls.emit('setup', { host, port: message.readUInt16BE(at + 4) });
     });
   }).listen(CALL_SIGNALLING);
   const ras = createSocket('udp4');
@@ -160,8 +162,9 @@ function runCallee(host: string): void {
   });
   ras.bind(RAS_PORT);
   answerLines(async () => {
-    const { host, port } = waiting.shift()!;
-    const channel = connect({ host, port });
+    // Its setup may still be on its way.
+    const { value } = await announced.next();
+    const channel = connect(value[0] as { host: string; port: number });
     await opened(channel, 5000);
     return 'open';
   });

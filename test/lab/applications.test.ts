@@ -199,7 +199,9 @@ table inet deaf {
             topology.fw2.ns
               .execSync('conntrack', ['-L', 'expect'])
               .includes(`dport=${GATEKEEPER_PORT} `);
-          expect(announced()).toBe(true);
+          await waitFor(announced, {
+            for: 'the new firewall to expect the gatekeeper to be asked',
+          });
           expect(await caller.ask(`ask ${GATEKEEPER_PORT}`)).toBe('asked');
           await waitFor(() => !announced(), { for: 'the gatekeeper to be asked as announced' });
         },

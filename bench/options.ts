@@ -21,7 +21,7 @@ export type PartName = (typeof PARTS)[number];
 
 export const USAGE = `npm run bench [-- parts and options]
   parts            ${PARTS.join(' ')}; all of them if none is named
-  --quick          fewer sizes and repetitions, without burst, limit and scale; under 2 minutes
+  --quick          fewer sizes and repetitions, without burst, limit and scale; about 2 minutes
   --json FILE      also write the figures and the machine as JSON
   --compare FILE   also show what changed since an earlier JSON file
   --merge FILE     take the parts that this run does not measure from an earlier JSON file

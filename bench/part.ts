@@ -3,7 +3,7 @@
 import type { Collector } from './figures.js';
 
 export interface PartContext {
-  /** Fewer sizes and repetitions: the whole bench in under 2 minutes. */
+  /** Fewer sizes and repetitions: the whole bench in about 2 minutes. */
   quick: boolean;
   collector: Collector;
   /** A line about what happens now. */

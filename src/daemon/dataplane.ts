@@ -36,7 +36,7 @@ const ONLY_RECEIVES = 16;
 /** How much longer such a node sleeps after a drain. */
 const RECEIVER_SLACK = 5;
 /** Datagrams in a turn above which it does not: a bulk send waits for the acknowledgements. */
-const FEW_DATAGRAMS = 64;
+const FEW_DATAGRAMS = 32;
 
 export interface DataPlaneParts {
   arena: Arena;

@@ -5,6 +5,17 @@
 // Pure function over addresses: the caller owns the flow, the words (text-layout.ts) and the output.
 
 import {
+  AF_INET6,
+  DCCP,
+  GRE,
+  ICMP,
+  ICMPV6,
+  SCTP,
+  TCP,
+  UDP,
+  UDPLITE,
+} from './ctnetlink-attribute';
+import {
   BAD_ROOM,
   FLOW_DCCP_ROLE,
   FLOW_ORIG,
@@ -39,22 +50,7 @@ import {
   TUPLE_SPORT,
   TUPLE_SRC,
 } from './layout';
-import {
-  AF_INET6,
-  address,
-  DCCP,
-  decimal,
-  GRE,
-  ICMP,
-  ICMPV6,
-  raw16,
-  SCTP,
-  small,
-  TCP,
-  UDP,
-  UDPLITE,
-  word,
-} from './text';
+import { address, decimal, raw16, small, word } from './text';
 import {
   LINE_MAX,
   SLOT,

@@ -144,7 +144,7 @@ import {
 import { dropParts, keyOfTuple, packFlow, reserveParts, unpackFlow, zoneOfFlow } from './record';
 import { decodeSync, encodeSync, SYNC_EXTENDED, SYNC_OMIT_TIMEOUT, SYNC_WSCALE } from './sync';
 import { addRecord, bump, clearTable, findRecord, removeRecord } from './table';
-import { TOUCHED, touchEvents, touchMessages } from './touch';
+import { TOUCHED, touchAhead } from './touch';
 
 // nlmsg_type of subsystem NFNL_SUBSYS_CTNETLINK (linux/netfilter/nfnetlink_conntrack.h)
 const CT_NEW: u32 = 0x0100;
@@ -183,9 +183,8 @@ export function shardEvents(shard: usize, list: usize, count: u32): void {
   const filter = <usize>load<u32>(CONTROL_FILTER);
   const options = load<u32>(shard, SHARD_OPTIONS);
   for (let i: u32 = 0; i < count; i++) {
-    const place = list + (<usize>i << 2);
-    if (i % TOUCHED == 0) touchEvents(shard, table, place, min<u32>(TOUCHED, count - i));
-    const message = <usize>load<u32>(place);
+    if (i % TOUCHED == 0) touchAhead(shard, table, list, i, count, true);
+    const message = <usize>load<u32>(list + (<usize>i << 2));
     const type = <u32>load<u16>(message, 4);
     bump(shard + SHARD_EVENTS);
     const reason = decodeFlow(message, load<u32>(message), flow);
@@ -326,11 +325,9 @@ function destroyFlow(shard: usize, table: usize, flow: usize, replicate: bool): 
     record = addRecord(shard, table, key, flow);
     if (record == 0) return;
     packFlow(record, flow, false);
-    store<u8>(record, load<u8>(shard, SHARD_VISIT), RECORD_VISIT);
     markDead(table, record, OBJECT_TOMB);
     return;
   }
-  store<u8>(record, load<u8>(shard, SHARD_VISIT), RECORD_VISIT);
   if (stateOf(record) == OBJECT_DEAD) return;
   const observed = load<u32>(flow, FLOW_OBSERVED);
   if (observed & SAW_COUNTERS_ORIG) countTraffic(shard, flow, FLOW_PACKETS_ORIG, FLOW_BYTES_ORIG);
@@ -409,9 +406,9 @@ export function shardDumpBegin(shard: usize): void {
  * Merges `count` entries of a kernel dump. An entry may be older than an event already applied: the
  * generation tells (then only missing attributes are taken), and a dead record with the same kernel
  * id stays dead. A living record with another kernel id is another flow: the newer of both stays.
- * `tell` (TELL_*) says whether the peers hear of what is new or changed. An entry that the filter refuses
- * is as if the kernel did not list it: a purge takes it out of the cache. A copy of a peer's flow
- * (SHARD_INJECT) is left out. With SHARD_BYPASS what is listed goes out as NEW.
+ * `tell` (TELL_*) says whether the peers hear of what is new or changed. An entry that the filter
+ * refuses is as if the kernel did not list it: a purge takes it out of the cache. A copy of a peer's
+ * flow (SHARD_INJECT) is left out. With SHARD_BYPASS what is listed goes out as NEW.
  */
 export function shardDump(shard: usize, list: usize, count: u32, tell: u32): void {
   const flow = shard + SHARD_FLOW;
@@ -421,9 +418,8 @@ export function shardDump(shard: usize, list: usize, count: u32, tell: u32): voi
   const options = load<u32>(shard, SHARD_OPTIONS);
   const filter = <usize>load<u32>(CONTROL_FILTER);
   for (let i: u32 = 0; i < count; i++) {
-    const place = list + (<usize>i << 2);
-    if (i % TOUCHED == 0) touchEvents(shard, table, place, min<u32>(TOUCHED, count - i));
-    const message = <usize>load<u32>(place);
+    if (i % TOUCHED == 0) touchAhead(shard, table, list, i, count, true);
+    const message = <usize>load<u32>(list + (<usize>i << 2));
     const reason = decodeFlow(message, load<u32>(message), flow);
     if (reason != 0) {
       refuseMessage(shard, SHARD_EVENT_BAD, reason);
@@ -721,9 +717,8 @@ export function shardMessages(shard: usize, list: usize, count: u32, wireOptions
   const key = shard + SHARD_SCRATCH;
   const shares = <usize>load<u32>(table, TABLE_SHARES);
   for (let i: u32 = 0; i < count; i++) {
-    const place = list + (<usize>i << 2);
-    if (i % TOUCHED == 0) touchMessages(shard, table, place, min<u32>(TOUCHED, count - i));
-    const message = <usize>load<u32>(place);
+    if (i % TOUCHED == 0) touchAhead(shard, table, list, i, count, false);
+    const message = <usize>load<u32>(list + (<usize>i << 2));
     const length = <u32>bswap<u16>(load<u16>(message, 2));
     const reason = decodeSync(message, length, flow, wireOptions);
     if (reason != 0) {

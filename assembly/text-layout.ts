@@ -1,5 +1,5 @@
-// Layout of the words that text.ts and save.ts print: a table of slots that src/cli/words.ts fills once from the
-// names of src/report/names.ts, so that no name stands twice. A slot is 32 bytes: up to 31
+// Layout of the words that text.ts and save.ts print: a table of slots that src/cli/words.ts fills once
+// from the names of src/report/names.ts, so that no name stands twice. A slot is 32 bytes: up to 31
 // characters, and their number in the last byte. A whole slot is copied, only its length counts.
 //
 //   ┌───────────────┬───────────────┬─────────────┬──────────────┐

@@ -8,6 +8,17 @@
 // IPv6 addresses follow RFC 5952, with the dotted form of inet_ntop(3): see src/report/address.ts.
 
 import {
+  AF_INET6,
+  DCCP,
+  GRE,
+  ICMP,
+  ICMPV6,
+  SCTP,
+  TCP,
+  UDP,
+  UDPLITE,
+} from './ctnetlink-attribute';
+import {
   BAD_ROOM,
   FLOW_BYTES_ORIG,
   FLOW_BYTES_REPLY,
@@ -101,16 +112,6 @@ import {
   WORD_ZONE_ORIG,
   WORD_ZONE_REPLY,
 } from './text-layout';
-
-export const AF_INET6: u32 = 10;
-export const ICMP: u32 = 1;
-export const TCP: u32 = 6;
-export const UDP: u32 = 17;
-export const DCCP: u32 = 33;
-export const GRE: u32 = 47;
-export const ICMPV6: u32 = 58;
-export const SCTP: u32 = 132;
-export const UDPLITE: u32 = 136;
 
 // linux/netfilter/nf_conntrack_common.h
 const IPS_SEEN_REPLY: u32 = 0x2;

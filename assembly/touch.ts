@@ -44,41 +44,43 @@ const SYNC_L4: usize = 32;
 const SYNC_PORTS: usize = 40;
 const SYNC_LENGTH: u32 = 44;
 
-/** Touches what `count` (at most TOUCHED) kernel events will be looked up by in `table`. */
-export function touchEvents(shard: usize, table: usize, list: usize, count: u32): void {
+/**
+ * Touches what the next block of the `count` messages at `list` will be looked up by in `table`, from
+ * the `from`-th on: kernel events with `events`, else messages of a peer.
+ */
+export function touchAhead(
+  shard: usize, table: usize, list: usize, from: u32, count: u32, events: bool,
+): void {
   if (load<u32>(table, TABLE_COUNT) < LARGE) return;
   const heads = shard + SHARD_TOUCH;
+  const block = min<u32>(TOUCHED, count - from);
   let fresh: u32 = 0;
-  for (let i: u32 = 0; i < count; i++) {
-    const message = <usize>load<u32>(list + (<usize>i << 2));
-    let first: u32 = 0;
-    fresh += <u32>(load<u16>(message, EVENT_FLAGS) != 0);
-    if (load<u32>(message) >= EVENT_LENGTH && isEvent(message)) {
-      const ports = <u64>load<u16>(message, EVENT_SPORT) | (<u64>load<u16>(message, EVENT_DPORT) << 16);
-      const addresses = <u64>load<u32>(message, EVENT_SRC) | (<u64>load<u32>(message, EVENT_DST) << 32);
-      first = headOf(table, addresses, ports, load<u8>(message, EVENT_L4));
-    }
+  for (let i: u32 = 0; i < block; i++) {
+    const message = <usize>load<u32>(list + (<usize>(from + i) << 2));
+    fresh += <u32>(events ? load<u16>(message, EVENT_FLAGS) != 0 : (load<u8>(message) & 0xf) == 0);
+    const first = events ? firstOfEvent(table, message) : firstOfMessage(table, message);
     store<u32>(heads + (<usize>i << 2), first);
   }
-  touchRecords(table, heads, count, fresh);
+  touchRecords(table, heads, block, fresh);
 }
 
-/** Touches what `count` (at most TOUCHED) sync messages will be looked up by in `table`. */
-export function touchMessages(shard: usize, table: usize, list: usize, count: u32): void {
-  if (load<u32>(table, TABLE_COUNT) < LARGE) return;
-  const heads = shard + SHARD_TOUCH;
-  let fresh: u32 = 0;
-  for (let i: u32 = 0; i < count; i++) {
-    const message = <usize>load<u32>(list + (<usize>i << 2));
-    let first: u32 = 0;
-    fresh += <u32>((load<u8>(message) & 0xf) == 0);
-    if (<u32>bswap<u16>(load<u16>(message, 2)) >= SYNC_LENGTH && isMessage(message)) {
-      const addresses = load<u64>(message, SYNC_SRC);
-      first = headOf(table, addresses, load<u32>(message, SYNC_PORTS), load<u8>(message, SYNC_L4));
-    }
-    store<u32>(heads + (<usize>i << 2), first);
-  }
-  touchRecords(table, heads, count, fresh);
+/** First record of the bucket that an event is looked up in; 0 if it is not of the common shape. */
+// @ts-ignore: decorator
+@inline
+function firstOfEvent(table: usize, message: usize): u32 {
+  if (load<u32>(message) < EVENT_LENGTH || !isEvent(message)) return 0;
+  const ports = <u64>load<u16>(message, EVENT_SPORT) | (<u64>load<u16>(message, EVENT_DPORT) << 16);
+  const addresses = <u64>load<u32>(message, EVENT_SRC) | (<u64>load<u32>(message, EVENT_DST) << 32);
+  return headOf(table, addresses, ports, load<u8>(message, EVENT_L4));
+}
+
+/** The same of a message of a peer. */
+// @ts-ignore: decorator
+@inline
+function firstOfMessage(table: usize, message: usize): u32 {
+  if (<u32>bswap<u16>(load<u16>(message, 2)) < SYNC_LENGTH || !isMessage(message)) return 0;
+  const addresses = load<u64>(message, SYNC_SRC);
+  return headOf(table, addresses, load<u32>(message, SYNC_PORTS), load<u8>(message, SYNC_L4));
 }
 
 /** Does an event's original tuple stand where that of IPv4 with ports stands? */

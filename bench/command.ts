@@ -5,7 +5,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { createInterface } from 'node:readline';
+import { answerCommands } from './answer.js';
 
 export interface TimedCommand {
   program: string;
@@ -42,11 +42,4 @@ function time({ program, args, output }: TimedCommand): TimedOutcome {
   }
 }
 
-process.stdout.write('{"ready":true}\n');
-for await (const line of createInterface({ input: process.stdin })) {
-  try {
-    process.stdout.write(`${JSON.stringify(time(JSON.parse(line) as TimedCommand))}\n`);
-  } catch (error) {
-    process.stdout.write(`${JSON.stringify({ error: String(error) })}\n`);
-  }
-}
+await answerCommands(time);

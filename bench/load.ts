@@ -15,7 +15,6 @@
 // Source: linux/netfilter/nfnetlink_conntrack.h, linux/netlink.h.
 
 import { writeFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import koffi from 'koffi';
 import { NetlinkSocket } from '../src/kernel/netlink.js';
 import {
@@ -28,6 +27,7 @@ import {
   SystemCallError,
   send,
 } from '../src/kernel/syscalls.js';
+import { answerCommands } from './answer.js';
 import { checkDelete, type RequestKind, template } from './request.js';
 import { patchTuple } from './tuple.js';
 
@@ -158,11 +158,4 @@ function waitUntil(time: number): void {
 }
 
 const load = new Load();
-process.stdout.write('{"ready":true}\n');
-for await (const line of createInterface({ input: process.stdin })) {
-  try {
-    process.stdout.write(`${JSON.stringify(load.run(JSON.parse(line) as LoadCommand))}\n`);
-  } catch (error) {
-    process.stdout.write(`${JSON.stringify({ error: String(error) })}\n`);
-  }
-}
+await answerCommands((command: LoadCommand) => load.run(command));

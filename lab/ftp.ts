@@ -13,13 +13,12 @@
 // The client answers to "PORT" lines on stdin with {"port":N}, to "NOOP" with "ready", once the echo is back. The end
 // of stdin ends it, so it does not outlive its lab.
 
-import { existsSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
+import { startAnswering } from './lines.js';
 import type { Netns } from './namespace.js';
-import { ROOT } from './require.js';
+import { compiled } from './require.js';
 
 /** A session, as seen from the lab. */
 export interface FtpSession {
@@ -36,26 +35,11 @@ export interface Announcement {
 
 /** Connects from `ns` to the FTP port of `host`, where something must echo lines. */
 export async function startFtp(ns: Netns, host: string, port = 21): Promise<FtpSession> {
-  const child = ns.spawn(process.execPath, [script(), 'client', host, `${port}`], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    detached: true,
-  });
-  const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-  const next = async (): Promise<string> => {
-    const { done, value } = await lines.next();
-    if (done) throw new Error('the FTP client ended');
-    return value;
-  };
-  child.stdin!.on('error', () => {});
-  if ((await next()) !== 'ready') throw new Error('the FTP client did not connect');
+  const { ask } = await startAnswering(ns, 'ftp.js', 'client', host, `${port}`);
   return {
-    announce: async () => {
-      child.stdin!.write('PORT\n');
-      return JSON.parse(await next()) as Announcement;
-    },
+    announce: async () => JSON.parse(await ask('PORT')) as Announcement,
     echo: async () => {
-      child.stdin!.write('NOOP\n');
-      const line = await next();
+      const line = await ask('NOOP');
       if (line !== 'ready') throw new Error(`the FTP session is out of step: ${line}`);
     },
   };
@@ -63,14 +47,8 @@ export async function startFtp(ns: Netns, host: string, port = 21): Promise<FtpS
 
 /** Tries to open a connection out of `ns`; `open`, or what happened instead. */
 export async function openData(ns: Netns, { host, port }: Announcement, ms = 2500) {
-  const words = [script(), 'open', host, `${port}`, `${ms}`];
+  const words = [compiled('ftp.js'), 'open', host, `${port}`, `${ms}`];
   return (await ns.exec(process.execPath, words)).trim();
-}
-
-function script(): string {
-  const path = join(ROOT, 'dist', 'lab', 'ftp.js');
-  if (!existsSync(path)) throw new Error(`${path} is missing: build first (npm run build)`);
-  return path;
 }
 
 // ------------------------------------------------------------------------ inside the namespaces

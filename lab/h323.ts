@@ -18,49 +18,20 @@
 
 import { createSocket } from 'node:dgram';
 import { EventEmitter, on } from 'node:events';
-import { existsSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
+import { type Answering, startAnswering } from './lines.js';
 import type { Netns } from './namespace.js';
-import { ROOT } from './require.js';
 
 export const RAS_PORT = 1719;
 /** Where the gatekeeper wants to be asked from then on. */
 export const GATEKEEPER_PORT = 1718;
 export const CALL_SIGNALLING = 1720;
 
-/** One end: a word in, a line out. */
-export interface H323 {
-  ask(words: string): Promise<string>;
-}
-
-export async function startH323(ns: Netns, role: 'caller' | 'callee', host: string): Promise<H323> {
-  const child = ns.spawn(process.execPath, [script(), role, host], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    detached: true,
-  });
-  const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-  const next = async (): Promise<string> => {
-    const { done, value } = await lines.next();
-    if (done) throw new Error(`the H.323 ${role} ended`);
-    return value;
-  };
-  child.stdin!.on('error', () => {});
-  if ((await next()) !== 'ready') throw new Error(`the H.323 ${role} did not start`);
-  return {
-    ask: (words) => {
-      child.stdin!.write(`${words}\n`);
-      return next();
-    },
-  };
-}
-
-function script(): string {
-  const path = join(ROOT, 'dist', 'lab', 'h323.js');
-  if (!existsSync(path)) throw new Error(`${path} is missing: build first (npm run build)`);
-  return path;
+/** One end; it is asked for what stands above. */
+export function startH323(ns: Netns, role: 'caller' | 'callee', host: string): Promise<Answering> {
+  return startAnswering(ns, 'h323.js', role, host);
 }
 
 // --------------------------------------------------------------------------------- the messages
@@ -171,7 +142,6 @@ function runCallee(host: string): void {
 }
 
 function runCaller(host: string): void {
-  const calls = new Map<number, Socket>();
   const ras = createSocket('udp4');
   const call = async (media: number): Promise<string> => {
     const channels = createServer((channel) => {
@@ -184,7 +154,6 @@ function runCaller(host: string): void {
     await opened(socket, 5000);
     socket.on('error', () => {});
     socket.write(setup(socket.localAddress!, port));
-    calls.set(media, socket);
     return `${port}`;
   };
   answerLines(async ([verb, number]) => {

@@ -5,12 +5,10 @@
 // their stdin closes, and the removal of a namespace kills what is left inside.
 
 import type { ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import type { Command, ConnectionReport, Group, Tally } from './endpoint.js';
 import type { Netns } from './namespace.js';
-import { ROOT } from './require.js';
+import { compiled } from './require.js';
 import { GATEWAY, PORT, SERVER, type Topology } from './topology.js';
 import { waitFor } from './wait.js';
 
@@ -52,7 +50,9 @@ export class Endpoint {
 
   /** Starts an endpoint and waits until it is ready. */
   static async start(ns: Netns, role: 'client' | 'server', args: string[]): Promise<Endpoint> {
-    const child = ns.spawn(process.execPath, [script(), role, ...args], { detached: true });
+    const child = ns.spawn(process.execPath, [compiled('endpoint.js'), role, ...args], {
+      detached: true,
+    });
     const endpoint = new Endpoint(child);
     await endpoint.#answer('ready');
     return endpoint;
@@ -116,12 +116,6 @@ export class Endpoint {
     if (line.type === type) return line;
     throw new Error(`endpoint: ${line.type} instead of ${type}\n${this.#stderr}`);
   }
-}
-
-function script(): string {
-  const path = join(ROOT, 'dist', 'lab', 'endpoint.js');
-  if (!existsSync(path)) throw new Error(`${path} is missing: build first (npm run build)`);
-  return path;
 }
 
 /** Answers on the ports of the rule set and on `more`. */

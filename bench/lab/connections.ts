@@ -7,7 +7,6 @@
 // Each connection makes the kernel tell NEW, ESTABLISHED and the states of closing: six to seven
 // events. Calls block, one connection at a time, in a process of its own. Source: tcp(7).
 
-import { createInterface } from 'node:readline';
 import koffi from 'koffi';
 import { socketAddress } from '../../src/channel/address.js';
 import {
@@ -23,6 +22,7 @@ import {
   setOption,
   socket,
 } from '../../src/kernel/syscalls.js';
+import { answerCommands } from '../answer.js';
 
 const libc = koffi.load(null);
 const listen = libc.func('int listen(int fd, int backlog)');
@@ -68,12 +68,5 @@ function open({ hosts, count, rate }: Order): { seconds: number; rate: number } 
 if (process.argv[2] === 'server') {
   serve();
 } else {
-  process.stdout.write('{"ready":true}\n');
-  for await (const line of createInterface({ input: process.stdin })) {
-    try {
-      process.stdout.write(`${JSON.stringify(open(JSON.parse(line) as Order))}\n`);
-    } catch (error) {
-      process.stdout.write(`${JSON.stringify({ error: String(error) })}\n`);
-    }
-  }
+  await answerCommands(open);
 }

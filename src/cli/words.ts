@@ -1,5 +1,5 @@
-// The words of the module's line writers (assembly/text.ts, assembly/save.ts), filled from the names that every report
-// uses. The table lies in the caller's memory, is written once and never changes.
+// The words of the module's line writers (assembly/text.ts, assembly/save.ts), filled from the names that
+// every report uses. The table lies in the caller's memory, is written once and never changes.
 
 import * as W from '../../assembly/text-layout.js';
 import {

@@ -75,7 +75,7 @@ export class DataPlane {
   /** Drains in a row that found nothing. */
   private idle = 0;
   /** A timer for each length of a nap, ms: to set one anew costs a third of making one. */
-  private naps = new Map<number, NodeJS.Timeout>();
+  private readonly naps = new Map<number, NodeJS.Timeout>();
   private batch = 0;
   private readonly batchPositions: number[][];
   private overruns = 0;

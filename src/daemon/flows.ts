@@ -242,10 +242,10 @@ export abstract class FlowNode {
     return { arena, base, core, shards, pause: () => this.pause() };
   }
 
-  /** Lets the data plane have its turn, then everybody else. */
-  protected pause(): Promise<void> {
-    this.plane.turn();
-    return new Promise((resolve) => setImmediate(resolve));
+  /** Lets the data plane have its turn, then everybody else. True when it found something to do. */
+  protected pause(): Promise<boolean> {
+    const { busy } = this.plane.turn();
+    return new Promise((resolve) => setImmediate(resolve, busy));
   }
 
   protected async onAllShards(verb: VERB, ...args: number[]): Promise<void> {

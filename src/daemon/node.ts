@@ -243,9 +243,7 @@ export class SyncNode extends FlowNode {
 
   /** What a dead peer said last lies in the socket for as long as a nap: it is committed, too. */
   private async hearTheRest(): Promise<void> {
-    for (let turns = 0; turns < REST_TURNS && this.plane.turn().busy; turns++) {
-      await new Promise((resolve) => setImmediate(resolve));
-    }
+    for (let turns = 0; turns < REST_TURNS && (await this.pause()); turns++);
   }
 
   /** While new flows are not heard of, the internal cache is not all there is. */

@@ -21,6 +21,10 @@ import {
   setSocketFilter,
 } from './syscalls.js';
 
+// linux/netlink.h, linux/netfilter/nfnetlink.h
+const NETLINK_ADD_MEMBERSHIP = 1;
+const NETLINK_DROP_MEMBERSHIP = 2;
+const NFNLGRP_CONNTRACK_NEW = 1;
 const NETLINK_BROADCAST_ERROR = 4;
 const NETLINK_NO_ENOBUFS = 5;
 
@@ -135,7 +139,8 @@ export class EventSocket implements EventSource {
    * events. Updates and ends are heard as ever; what was missed, a comparison with the table finds.
    */
   hearNew(listening: boolean): void {
-    this.socket.newFlows(listening);
+    const membership = listening ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP;
+    this.socket.option(membership, NFNLGRP_CONNTRACK_NEW);
   }
 
   /** Sets NetlinkBufferSizeMaxGrowth. */

@@ -19,11 +19,7 @@ import {
 
 const NETLINK_NETFILTER = 12;
 const SOL_NETLINK = 270;
-const NETLINK_ADD_MEMBERSHIP = 1;
-const NETLINK_DROP_MEMBERSHIP = 2;
 const NETLINK_CAP_ACK = 10;
-/** Group of NEW events by number (nfnetlink.h). */
-const NFNLGRP_CONNTRACK_NEW = 1;
 
 /** Multicast groups as bits of the bind mask (nfnetlink_compat.h). */
 export const GROUPS = {
@@ -80,12 +76,6 @@ export class NetlinkSocket {
 
   sendBuffer(bytes: number): number {
     return setBuffer(this.fd, 'send', bytes);
-  }
-
-  /** Subscribes to NEW events of flows, or no longer. */
-  newFlows(subscribed: boolean): void {
-    const what = subscribed ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP;
-    this.option(what, NFNLGRP_CONNTRACK_NEW);
   }
 
   option(name: number, value: number): number {

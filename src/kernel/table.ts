@@ -18,7 +18,7 @@ export interface TableParts {
   core: Core;
   shards: Shards;
   /** Lets the data plane have its turn. */
-  pause: () => Promise<void>;
+  pause: () => Promise<unknown>;
 }
 
 export interface TableReading {
@@ -28,9 +28,9 @@ export interface TableReading {
 
 /**
  * Merges the kernel's flows into the internal cache; returns how many it listed. With `replicate`
- * the peers hear what is new or changed (`own`: but not of flows of theirs); with `purge`, flows that the kernel no longer has are
- * removed (`unreported`: and Stats mode logs no line for them, as they have not ended). Events may
- * be applied meanwhile: the shards know which of the two is newer.
+ * the peers hear what is new or changed (`own`: but not of flows of theirs); with `purge`, flows that
+ * the kernel no longer has are removed (`unreported`: and Stats mode logs no line for them, as they have
+ * not ended). Events may be applied meanwhile: the shards know which of the two is newer.
  */
 export async function readKernelTable(
   parts: TableParts,

@@ -25,7 +25,7 @@ export interface CommitParts {
   arena: Arena;
   shards: Shards;
   requests: Pick<RequestSocket, 'takeSequence' | 'send'>;
-  pause: () => Promise<void>;
+  pause: () => Promise<unknown>;
   /** A flow that could not be committed: which step failed, the errno, and the record. */
   onFailure: (step: 'create' | 'destroy', errno: number, record: number) => void;
 }

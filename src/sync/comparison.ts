@@ -7,8 +7,8 @@
 // A difference that passes is none: in FTFW a message that was lost is on its way a moment later. So a
 // range counts as different when it was in two comparisons, a second apart. Nothing is removed on
 // suspicion: see "repair" in assembly/digest.ts. In a multicast group each peer is compared with what
-// it said itself, and one is repaired at a time (assembly/shares.ts). A repair that did not help (messages are lost, or the
-// cache is full) is tried again, each time after a longer pause.
+// it said itself, and one is repaired at a time (assembly/shares.ts). A repair that did not help (messages
+// are lost, or the cache is full) is tried again, each time after a longer pause.
 
 import { randomBytes } from 'node:crypto';
 import * as L from '../../assembly/layout.js';

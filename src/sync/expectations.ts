@@ -32,7 +32,7 @@ export interface ExpectationParts {
   core: Core;
   shards: Shards;
   /** Lets the data plane have its turn. */
-  pause: () => Promise<void>;
+  pause: () => Promise<unknown>;
 }
 
 /** What could not be committed: the step, the errno, and the address of its entry. */
